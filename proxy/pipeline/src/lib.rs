@@ -1,1 +1,7 @@
-//! .
+//! The decision pipeline: pure functions over a snapshot, counters and a clock. No I/O.
+//!
+//! `pipeline` holds the order of the stages, written once; each stage is one file in `stages`; `detect` is
+//! stage 3's eyes; `policy` is the only place that knows regorus.
+
+pub mod facts;
+pub mod refusal;
