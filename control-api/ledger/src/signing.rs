@@ -114,8 +114,7 @@ pub struct PublicKey(VerifyingKey);
 impl PublicKey {
     /// From base64; refuses points of small order.
     pub fn parse(text: &str) -> Result<Self, SignatureError> {
-        let bytes: [u8; 32] =
-            BASE64.decode(text).ok().and_then(|b| b.try_into().ok()).ok_or(SignatureError::Key)?;
+        let bytes: [u8; 32] = BASE64.decode(text).ok().and_then(|b| b.try_into().ok()).ok_or(SignatureError::Key)?;
         let key = VerifyingKey::from_bytes(&bytes).map_err(|_| SignatureError::Key)?;
         if key.is_weak() { Err(SignatureError::Key) } else { Ok(Self(key)) }
     }

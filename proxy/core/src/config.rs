@@ -44,7 +44,8 @@ pub fn load<T: DeserializeOwned>(
             set(&mut table, &path, parse_value(&value))?;
         }
     }
-    serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| explain(&e.path().to_string(), &e.inner().to_string()))
+    serde_path_to_error::deserialize(toml::Value::Table(table))
+        .map_err(|e| explain(&e.path().to_string(), &e.inner().to_string()))
 }
 
 fn parse_value(text: &str) -> toml::Value {
@@ -80,7 +81,8 @@ fn explain(path: &str, message: &str) -> ConfigError {
     if message.starts_with("unknown field") {
         let unknown = quoted.next().unwrap_or_default();
         let nearest = quoted.map(|known| (strsim::damerau_levenshtein(unknown, known), known)).min();
-        let suggestion = nearest.filter(|(distance, _)| *distance <= 3).map(|(_, known)| join_key(path, unknown, known));
+        let suggestion =
+            nearest.filter(|(distance, _)| *distance <= 3).map(|(_, known)| join_key(path, unknown, known));
         let key = if path.ends_with(unknown) { path.to_owned() } else { format!("{path}.{unknown}") };
         return ConfigError::UnknownKey { key: key.trim_start_matches(['.']).to_owned(), suggestion };
     }
@@ -117,7 +119,8 @@ mod tests {
 
     #[test]
     fn the_environment_overrides_the_file() {
-        let environment = env(&[("AEGIS_X__LISTEN__PORT", "9"), ("AEGIS_X__LISTEN__ADDRESS", "::1"), ("OTHER__WORKERS", "5")]);
+        let environment =
+            env(&[("AEGIS_X__LISTEN__PORT", "9"), ("AEGIS_X__LISTEN__ADDRESS", "::1"), ("OTHER__WORKERS", "5")]);
         let root: Root = load("workers = 2\n[listen]\nport = 1", "AEGIS_X", environment).unwrap();
         assert_eq!(root, Root { listen: Listen { address: "::1".into(), port: 9 }, workers: 2 });
     }

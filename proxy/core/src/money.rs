@@ -83,7 +83,9 @@ mod tests {
 
     #[test]
     fn dollars_parse_exactly_and_round_up() {
-        for (text, micros) in [("0", 0), ("1", 1_000_000), ("0.25", 250_000), ("1e-3", 1_000), ("0.0000001", 1), ("2.5E2", 250_000_000)] {
+        for (text, micros) in
+            [("0", 0), ("1", 1_000_000), ("0.25", 250_000), ("1e-3", 1_000), ("0.0000001", 1), ("2.5E2", 250_000_000)]
+        {
             assert_eq!(MicroUsd::parse_usd(text), Ok(MicroUsd(micros)), "{text}");
         }
         for text in ["", "-1", "x", ".", "1e400", "1000000001", "NaN"] {

@@ -52,7 +52,9 @@ impl From<ToolName> for String {
 fn is_tool_name(text: &str) -> bool {
     text.len() <= TOOL_NAME_MAX
         && text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
-        && text.split('.').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')))
+        && text
+            .split('.')
+            .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')))
 }
 
 /// Which tools something is about: `*`, `prefix.*` (everything below the prefix) or one exact name.
@@ -124,7 +126,9 @@ mod tests {
     #[test]
     fn patterns_cover_what_they_say() {
         let tool = ToolName::parse("db.query").unwrap();
-        for (pattern, covered) in [("*", true), ("db.*", true), ("db.query", true), ("d.*", false), ("db.query.*", false), ("db.que", false)] {
+        for (pattern, covered) in
+            [("*", true), ("db.*", true), ("db.query", true), ("d.*", false), ("db.query.*", false), ("db.que", false)]
+        {
             assert_eq!(ToolPattern::parse(pattern).unwrap().matches(&tool), covered, "{pattern}");
         }
     }

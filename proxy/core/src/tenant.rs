@@ -69,7 +69,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { requests_per_second: 50, burst: 100, daily_request_cap: 1_000_000, monthly_request_cap: None, daily_cost_cap_micro_usd: None }
+        Self {
+            requests_per_second: 50,
+            burst: 100,
+            daily_request_cap: 1_000_000,
+            monthly_request_cap: None,
+            daily_cost_cap_micro_usd: None,
+        }
     }
 }
 

@@ -102,7 +102,8 @@ impl ToolCall {
             Some((_, Value::Object(map))) => map,
             Some((name, _)) => return Err(wrong(name, "must be an object")),
         };
-        let session_id = optional_text(body, "session_id", "must be 1-128 characters of [A-Za-z0-9._:-]", SessionId::parse)?;
+        let session_id =
+            optional_text(body, "session_id", "must be 1-128 characters of [A-Za-z0-9._:-]", SessionId::parse)?;
         let parent_execution_id = optional_text(body, "parent_execution_id", "must be a UUID", |t| t.parse().ok())?;
         let delegation_chain = take_chain(body)?;
         let cost_estimate = take_cost(body)?;

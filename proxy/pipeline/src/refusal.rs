@@ -221,22 +221,30 @@ impl Refusal {
             Self::InsufficientRole => ("insufficient_role", 403, "this credential may not call tools"),
             Self::KillSwitchEngaged(_) => ("kill_switch_engaged", 403, "the tenant's kill switch is engaged"),
             Self::Denied(denial) => denial.answer(),
-            Self::PolicyError { .. } => ("policy_error", 403, "a policy could not be evaluated, so the call is refused"),
+            Self::PolicyError { .. } => {
+                ("policy_error", 403, "a policy could not be evaluated, so the call is refused")
+            }
             Self::UnknownTool => ("unknown_tool", 404, "no route is configured for this tool"),
             Self::MethodNotAllowed => ("method_not_allowed", 405, "tools are called with POST"),
             Self::RequestTimeout => ("request_timeout", 408, "the request was not sent in time"),
-            Self::OutcomeUnknown { .. } => ("outcome_unknown", 409, "the answer of this idempotency key was lost; the tool may have acted"),
+            Self::OutcomeUnknown { .. } => {
+                ("outcome_unknown", 409, "the answer of this idempotency key was lost; the tool may have acted")
+            }
             Self::UnsupportedMediaType => ("unsupported_media_type", 415, "the body must be application/json"),
             Self::PayloadTooLarge { .. } => ("payload_too_large", 413, "the body is too long"),
             Self::ValidationFailed(_) => ("validation_failed", 422, "the request has invalid fields"),
-            Self::IdempotencyKeyReused => ("idempotency_key_reused", 422, "this idempotency key was used with another body"),
+            Self::IdempotencyKeyReused => {
+                ("idempotency_key_reused", 422, "this idempotency key was used with another body")
+            }
             Self::RateLimited(_) => ("rate_limited", 429, "a limit is reached"),
             Self::Internal => ("internal_error", 500, "an internal error; the tool was not called"),
             Self::UpstreamUnreachable => ("upstream_unreachable", 502, "the tool cannot be reached"),
             Self::UpstreamError => ("upstream_error", 502, "the tool answered with an error"),
             Self::ToolBusy => ("tool_busy", 503, "too many calls of this tool are under way"),
             Self::CircuitOpen => ("circuit_open", 503, "the tool failed too often and is given a rest"),
-            Self::AuditUnavailable => ("audit_unavailable", 503, "the record cannot be kept, so the tool was not called"),
+            Self::AuditUnavailable => {
+                ("audit_unavailable", 503, "the record cannot be kept, so the tool was not called")
+            }
             Self::Overloaded => ("overloaded", 503, "too many calls are under way"),
             Self::NoSnapshot => ("no_snapshot", 503, "the sidecar has not yet learned what it may allow"),
             Self::UpstreamTimeout => ("upstream_timeout", 504, "the tool took too long"),

@@ -25,7 +25,9 @@ fn one_reading_only() {
     for (text, error) in refused {
         assert_eq!(parse(text), Err(error), "{}", String::from_utf8_lossy(text));
     }
-    for (text, form) in [("0.10", "0.1"), ("1.0", "1"), ("-0", "0"), ("-0.0", "0"), ("1e3", "1000"), ("1e-7", "1e-7"), (" [ ] ", "[]")] {
+    for (text, form) in
+        [("0.10", "0.1"), ("1.0", "1"), ("-0", "0"), ("-0.0", "0"), ("1e3", "1000"), ("1e-7", "1e-7"), (" [ ] ", "[]")]
+    {
         assert_eq!(canonical(&parse(text.as_bytes()).unwrap()), form, "{text}");
     }
 }
@@ -52,7 +54,9 @@ fn vectors(folder: &str) -> Vec<(String, Vec<u8>)> {
     #[expect(clippy::disallowed_methods, reason = "tests read where the public vectors are")]
     let Some(root) = std::env::var_os("AEGIS_VECTORS") else { return Vec::new() };
     let dir = std::fs::read_dir(std::path::Path::new(&root).join(folder)).unwrap();
-    dir.map(|f| f.unwrap().path()).map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(p).unwrap())).collect()
+    dir.map(|f| f.unwrap().path())
+        .map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(p).unwrap()))
+        .collect()
 }
 
 #[test]
@@ -73,7 +77,8 @@ fn public_canonical_vectors_agree() {
     let expected = vectors("jcs/output");
     for (name, text) in vectors("jcs/input") {
         let Ok(value) = parse(&text) else { continue };
-        let output = expected.iter().find(|(n, _)| *n == name).map(|(_, bytes)| String::from_utf8(bytes.clone()).unwrap());
+        let output =
+            expected.iter().find(|(n, _)| *n == name).map(|(_, bytes)| String::from_utf8(bytes.clone()).unwrap());
         assert_eq!(Some(canonical(&value)), output, "{name}");
     }
 }
