@@ -3,5 +3,6 @@
 //! `pipeline` holds the order of the stages, written once; each stage is one file in `stages`; `detect` is
 //! stage 3's eyes; `policy` is the only place that knows regorus.
 
+pub mod credential;
 pub mod facts;
 pub mod refusal;
