@@ -1,1 +1,28 @@
-//! .
+//! The only SQL of Aegis: one file per noun, SQLite and PostgreSQL with the same statements.
+//!
+//! Reads: `store.read(tenant)` gives a [`ReadTx`]; functions take `&mut Conn` and the tenant.
+//! Management writes: `store.write(tenant)` gives a [`WriteTx`], which cannot be committed; [`WriteTx::record`]
+//! appends the ledger entry and turns it into a [`RecordedTx`], which can. Upkeep of state that is no management
+//! write (sessions, counters, leases) goes through `store.upkeep()`.
+
+pub mod error;
+pub mod item;
+pub mod keys;
+pub mod ledger;
+pub mod notice;
+pub mod source;
+pub mod tenant;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+mod conn;
+mod dialect;
+mod sql;
+mod store;
+mod tx;
+
+pub use conn::Conn;
+pub use error::StoreError;
+pub use keys::Keys;
+pub use store::Store;
+pub use tx::{ReadTx, RecordedTx, UpkeepTx, WriteTx};
