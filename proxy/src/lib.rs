@@ -4,3 +4,5 @@
 //! `execute` with `tools` (the tool itself) → `outbox` (the signed row) → `reply`. `sync` keeps the snapshot fresh.
 
 pub mod config;
+pub mod identity;
+pub mod outbox;

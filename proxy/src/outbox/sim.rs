@@ -1,0 +1,1 @@
+//! A disk in memory for tests: fails, dies and loses power where told.
