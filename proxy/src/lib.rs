@@ -6,3 +6,4 @@
 pub mod config;
 pub mod identity;
 pub mod outbox;
+pub mod tools;
