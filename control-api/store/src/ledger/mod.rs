@@ -4,6 +4,8 @@ pub(crate) mod append;
 pub mod control;
 pub(crate) mod projection;
 pub(crate) mod rollup;
+#[cfg(test)]
+mod tests;
 
 use aegis_core::id::TenantId;
 use aegis_core::time::Timestamp;
