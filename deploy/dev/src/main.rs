@@ -1,2 +1,2 @@
-//! .
+//! `aegis-dev`: everything on one machine.
 fn main() {}
