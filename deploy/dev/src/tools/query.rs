@@ -52,9 +52,8 @@ impl Checked {
         }
         let mut statements =
             Parser::parse_sql(&SQLiteDialect {}, text).map_err(|e| ToolFault::BadPayload(e.to_string()))?;
-        let statement = match (statements.pop(), statements.is_empty()) {
-            (Some(statement), true) => statement,
-            _ => return Err(ToolFault::BadPayload("`query` must hold exactly one statement".into())),
+        let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {
+            return Err(ToolFault::BadPayload("`query` must hold exactly one statement".into()));
         };
         match statement {
             Statement::Query(_) | Statement::Explain { .. } => Ok(Self::Read(text.to_owned())),

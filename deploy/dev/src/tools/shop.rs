@@ -263,7 +263,8 @@ impl Dice {
     }
 
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.below(from.len() as i64)).unwrap_or(0)]
+        let index = self.below(i64::try_from(from.len()).unwrap_or(1));
+        from[usize::try_from(index).unwrap_or(0)]
     }
 
     fn text(&mut self, alphabet: &[u8], length: usize) -> String {
