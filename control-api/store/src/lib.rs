@@ -5,11 +5,18 @@
 //! appends the ledger entry and turns it into a [`RecordedTx`], which can. Upkeep of state that is no management
 //! write (sessions, counters, leases) goes through `store.upkeep()`.
 
+pub mod agent;
+pub mod agent_activity;
 pub mod error;
+pub mod grant;
 pub mod item;
 pub mod keys;
+pub mod kill_switch;
 pub mod ledger;
 pub mod notice;
+pub mod policy;
+pub mod propagation;
+pub mod registry;
 pub mod source;
 pub mod tenant;
 #[cfg(any(test, feature = "testing"))]
