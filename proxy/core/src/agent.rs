@@ -37,6 +37,8 @@ macro_rules! words {
                 f.write_str(self.as_str())
             }
         }
+
+        $crate::words_schema!($name, $($text),+);
     };
 }
 

@@ -64,6 +64,8 @@ macro_rules! ids {
                 Uuid::try_parse(text).map(Self).map_err(|_| InvalidId)
             }
         }
+
+        $crate::text_schema!($name, "uuid", "0192f0c1-7c3e-7a51-9d3b-6f1f0a5e4b21");
     )*};
 }
 

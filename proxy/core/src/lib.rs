@@ -9,6 +9,7 @@ pub mod finding;
 pub mod id;
 pub mod json;
 pub mod money;
+pub mod openapi;
 pub mod pattern;
 pub mod policy;
 pub mod principal;

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct MicroUsd(u64);
 
+crate::integer_schema!(MicroUsd, 0, MICRO_USD_MAX, 1_250_000);
+
 /// The largest amount that is accepted anywhere: one billion dollars.
 pub const MICRO_USD_MAX: u64 = 1_000_000_000_000_000;
 

@@ -29,6 +29,8 @@ impl ToolName {
     }
 }
 
+crate::text_schema!(ToolName, "tool-name", "db.query");
+
 impl fmt::Display for ToolName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -94,6 +96,8 @@ impl ToolPattern {
         }
     }
 }
+
+crate::text_schema!(ToolPattern, "tool-pattern", "db.*");
 
 impl fmt::Display for ToolPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

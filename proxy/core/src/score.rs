@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "u16", into = "u16")]
 pub struct BasisPoints(u16);
 
+crate::integer_schema!(BasisPoints, 0, 10_000, 4_200);
+
 /// A score above 10 000 basis points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a score is at most 10000 basis points")]

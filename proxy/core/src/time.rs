@@ -139,6 +139,8 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+crate::text_schema!(Timestamp, "date-time", "2026-01-15T09:30:00.000000Z");
+
 /// A reading of a clock that only goes forward: nanoseconds since some fixed point of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Monotonic(u64);

@@ -1,0 +1,139 @@
+//! The caller of a request: the one place where credential, tenant, agent and level are checked, in this order.
+//!
+//! Every operation that is not public is wrapped by [`admit`] when it is registered, so a handler cannot forget it;
+//! the [`Caller`] that handlers receive exists only after all checks have passed.
+
+use std::sync::Arc;
+
+use aegis_core::id::{AgentId, RequestId, TenantId};
+use aegis_core::principal::{Principal, Subject};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::request::Parts;
+use http::{HeaderMap, Method};
+
+use crate::access::Level;
+use crate::context::RequestContext;
+use crate::credential::{self, Presented};
+use crate::error::ApiError;
+use crate::state::App;
+
+/// The header that names the tenant.
+pub(crate) const TENANT_HEADER: &str = "x-tenant-id";
+/// The header that names the agent.
+pub(crate) const AGENT_HEADER: &str = "x-agent-id";
+
+/// An admitted caller. Made by [`admit`] only.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    principal: Arc<Principal>,
+    tenant_id: TenantId,
+    request_id: RequestId,
+}
+
+impl Caller {
+    /// Who it is.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The tenant it acts in.
+    pub(crate) fn tenant_id(&self) -> TenantId {
+        self.tenant_id
+    }
+
+    /// The name that rows carry.
+    pub(crate) fn label(&self) -> String {
+        self.principal.label()
+    }
+
+    /// The request, for rows.
+    pub(crate) fn request_id(&self) -> &RequestId {
+        &self.request_id
+    }
+
+    /// The agent whose rows alone it may see, if it is one.
+    pub(crate) fn only_agent(&self) -> Option<AgentId> {
+        self.principal.agent()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| ApiError::bug("caller", &"the operation is public"))
+    }
+}
+
+/// What [`admit`] needs to know of an operation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gate {
+    /// Who may call it.
+    pub(crate) level: Level,
+    /// Whether `X-Tenant-ID` may be absent (event stream, sidecars).
+    pub(crate) tenant_optional: bool,
+    /// Whether the token may stand in the query string (event stream).
+    pub(crate) query_token: bool,
+}
+
+/// Lets a request pass if its caller may call the operation, and puts the [`Caller`] beside it.
+pub(crate) async fn admit(
+    State((app, gate)): State<(App, Gate)>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let caller = check(&app, gate, &parts).await?;
+    parts.extensions.insert(caller);
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+async fn check(app: &App, gate: Gate, request: &Parts) -> Result<Caller, ApiError> {
+    let context = request.extensions.get::<RequestContext>();
+    let context = context.ok_or_else(|| ApiError::bug("caller", &"no request context"))?;
+    let presented = Presented::find(&request.headers, gate.query_token.then(|| request.uri.query()).flatten())?;
+    let principal = credential::verify(app, &presented, context.client).await?;
+    let tenant_id = tenant(&request.headers, &principal, gate.tenant_optional)?;
+    agent(&request.headers, &principal)?;
+    if is_write(&request.method) {
+        presented.check_csrf(&request.headers)?;
+    }
+    if !gate.level.admits(&principal) {
+        return Err(ApiError::Forbidden(gate.level));
+    }
+    Ok(Caller { principal: Arc::new(principal), tenant_id, request_id: context.request_id.clone() })
+}
+
+fn tenant(headers: &HeaderMap, principal: &Principal, optional: bool) -> Result<TenantId, ApiError> {
+    let Some(given) = named_tenant(headers)? else {
+        return if optional { Ok(principal.tenant_id) } else { Err(ApiError::TenantHeaderRequired) };
+    };
+    if given == principal.tenant_id { Ok(given) } else { Err(ApiError::TenantMismatch) }
+}
+
+/// The tenant that `X-Tenant-ID` names, if it is there.
+pub(crate) fn named_tenant(headers: &HeaderMap) -> Result<Option<TenantId>, ApiError> {
+    let mut given = headers.get_all(TENANT_HEADER).iter();
+    match (given.next(), given.next()) {
+        (None, _) => Ok(None),
+        (Some(text), None) => {
+            text.to_str().ok().and_then(|t| t.parse().ok()).map(Some).ok_or(ApiError::InvalidTenantId)
+        }
+        (Some(_), Some(_)) => Err(ApiError::InvalidTenantId),
+    }
+}
+
+fn agent(headers: &HeaderMap, principal: &Principal) -> Result<(), ApiError> {
+    let Some(text) = headers.get(AGENT_HEADER) else { return Ok(()) };
+    let named: AgentId = text.to_str().ok().and_then(|t| t.parse().ok()).ok_or(ApiError::InvalidAgentId)?;
+    match &principal.subject {
+        Subject::Agent(own) | Subject::ApiKey { agent: Some(own), .. } if *own != named => Err(ApiError::AgentMismatch),
+        Subject::Agent(_) | Subject::ApiKey { .. } | Subject::User(_) | Subject::Sidecar(_) => Ok(()),
+    }
+}
+
+fn is_write(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
