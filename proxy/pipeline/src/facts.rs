@@ -1,11 +1,14 @@
 //! What the pipeline is told about a call besides the call itself.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use aegis_core::id::{ApprovalId, RequestId, SessionId};
 use aegis_core::money::MicroUsd;
 use aegis_core::secret::Secret;
 use aegis_core::sidecar::{AuditMode, Effect};
+
+use crate::detect::ToolHints;
 
 /// A credential as it came in, unverified.
 #[derive(Debug, Clone)]
@@ -38,7 +41,7 @@ pub struct RequestFacts {
 }
 
 /// What a tool's route says, as far as decisions read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolFacts {
     /// What the tool does to the world.
     pub effect: Effect,
@@ -46,4 +49,6 @@ pub struct ToolFacts {
     pub cost: MicroUsd,
     /// How its rows are kept.
     pub audit_mode: AuditMode,
+    /// What the operator says about its parameters, for stage 3.
+    pub hints: Arc<ToolHints>,
 }

@@ -3,6 +3,14 @@
 //! `pipeline` holds the order of the stages, written once; each stage is one file in `stages`; `detect` is
 //! stage 3's eyes; `policy` is the only place that knows regorus.
 
+pub mod counters;
 pub mod credential;
+pub mod detect;
 pub mod facts;
+pub mod pipeline;
+pub mod policy;
+pub mod record;
 pub mod refusal;
+pub mod snapshot;
+pub mod stages;
+pub mod timeline;

@@ -1,0 +1,80 @@
+//! Stage 3's eyes: what a call tries to do, read from its parsed payload. Never refuses, never does I/O.
+//!
+//! `leaf` walks the payload, `role` says what a parameter is for, `decode` gives the texts behind a text, and
+//! each family of harm is one detector. A detector looks at one view of one leaf and adds scored findings.
+
+mod destination;
+mod findings;
+mod role;
+mod tool;
+mod words;
+
+use std::collections::BTreeMap;
+
+use aegis_core::agent::Grant;
+use aegis_core::finding::Finding;
+use aegis_core::id::TenantId;
+use aegis_core::money::MicroUsd;
+use aegis_core::pattern::ToolName;
+use serde_json::{Map, Value};
+
+pub use self::destination::{Destination, InvalidDestination};
+pub use self::role::Role;
+
+use self::findings::Findings;
+
+/// A single transfer above this is `money_transfer_above_cap`, unless the route says otherwise: 10 000 USD.
+pub const TRANSFER_CAP_DEFAULT: MicroUsd = MicroUsd::from_micros(10_000_000_000);
+
+/// What the operator says about a tool, so that detectors need not guess.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolHints {
+    /// What a parameter holds, by the last key on its way; inferred where absent.
+    pub roles: BTreeMap<String, Role>,
+    /// Places the tool may reach although they look internal or external: no finding for them.
+    pub allowed_destinations: Vec<Destination>,
+    /// The largest single transfer that is ordinary.
+    pub transfer_cap: MicroUsd,
+}
+
+impl Default for ToolHints {
+    fn default() -> Self {
+        Self { roles: BTreeMap::new(), allowed_destinations: Vec::new(), transfer_cap: TRANSFER_CAP_DEFAULT }
+    }
+}
+
+/// A call as the detectors see it.
+#[derive(Debug, Clone, Copy)]
+pub struct DetectInput<'a> {
+    /// The tool.
+    pub tool_name: &'a ToolName,
+    /// Its arguments.
+    pub payload: &'a Map<String, Value>,
+    /// The tenant on whose behalf.
+    pub tenant_id: TenantId,
+    /// Whether the agent may use the tool.
+    pub granted: bool,
+    /// What the agent may use, to tell an imitated name.
+    pub grants: &'a [Grant],
+    /// What the operator says about the tool.
+    pub hints: &'a ToolHints,
+}
+
+/// All detectors. Cheap to share, free of state between calls.
+#[derive(Debug, Default)]
+pub struct Detectors {}
+
+impl Detectors {
+    /// All detectors.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the call tries to do: at most `FINDINGS_MAX` findings, by falling score, then id, then pointer.
+    #[expect(clippy::unused_self, reason = "the content detectors that follow hold compiled patterns")]
+    pub fn scan(&self, input: &DetectInput<'_>) -> Vec<Finding> {
+        let mut findings = Findings::default();
+        tool::scan(input, &mut findings);
+        findings.into_sorted()
+    }
+}

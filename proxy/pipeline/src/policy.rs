@@ -1,0 +1,26 @@
+//! Policies: Rego, compiled once per revision, evaluated under a step and time bound. The only place that knows
+//! regorus.
+//!
+//! The platform bundle and a tenant's overlay are two programs whose results are united. So an overlay can add
+//! denies, escalations and conditions, and whatever it says, it cannot drop or change a rule of the platform.
+
+mod bundle;
+mod check;
+mod input;
+mod outcome;
+mod problem;
+mod ruleset;
+mod tenant;
+
+pub use bundle::PlatformBundle;
+pub use check::{Checked, FAILED_TESTS_MAX, check};
+pub use input::{
+    AgentInput, ApprovalInput, BehaviorInput, FindingInput, GrantInput, PolicyInput, PrincipalInput, RequestInput,
+    SessionInput, TenantInput, TimeInput, ToolInput, input_schema,
+};
+pub use outcome::{PolicyVerdict, RULES_MAX, RuleHit};
+pub use problem::{PolicyFailure, PolicyProblem};
+pub use tenant::{OverlayState, TenantPolicy};
+
+#[cfg(test)]
+mod tests;
