@@ -143,18 +143,7 @@ impl PublicKey {
 
     /// Verifies an entry's signature from its bytes.
     pub fn verify_entry(&self, entry: &[u8], signature: &EntrySignature) -> Result<(), SignatureError> {
-        let leaf = hash::leaf(entry);
-        let message = match &signature.batch {
-            None => message(ENTRY_CONTEXT, leaf),
-            Some(batch) => {
-                if !(2..=BATCH_MAX as u64).contains(&batch.size) {
-                    return Err(SignatureError::Path);
-                }
-                let root =
-                    hash::root_from_path(leaf, batch.index, batch.size, &batch.path).ok_or(SignatureError::Path)?;
-                message(BATCH_CONTEXT, root)
-            }
-        };
+        let message = signature.message(hash::leaf(entry))?;
         self.verify(&message, &signature.signature)
     }
 }
@@ -173,6 +162,27 @@ pub struct EntrySignature {
     /// The way to the signed root, if several entries share the signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchPath>,
+}
+
+impl EntrySignature {
+    /// What was signed for an entry with this leaf hash. Entries that share a signature share it, so a reader of many
+    /// verifies each distinct one once.
+    ///
+    /// # Errors
+    /// [`SignatureError::Path`] if the batch path does not lead from the leaf to a root.
+    pub fn message(&self, leaf: Hash) -> Result<Vec<u8>, SignatureError> {
+        match &self.batch {
+            None => Ok(message(ENTRY_CONTEXT, leaf)),
+            Some(batch) => {
+                if !(2..=BATCH_MAX as u64).contains(&batch.size) {
+                    return Err(SignatureError::Path);
+                }
+                let root =
+                    hash::root_from_path(leaf, batch.index, batch.size, &batch.path).ok_or(SignatureError::Path)?;
+                Ok(message(BATCH_CONTEXT, root))
+            }
+        }
+    }
 }
 
 /// The inclusion path of an entry in its batch (RFC 9162 §2.1.3).

@@ -10,6 +10,7 @@ pub mod agent_activity;
 pub mod error;
 pub mod grant;
 pub mod item;
+pub mod join_token;
 pub mod keys;
 pub mod kill_switch;
 pub mod ledger;

@@ -97,8 +97,13 @@ CREATE TABLE sources (
     last_seen_at    BIGINT,
     applied_version BIGINT,
     applied_at      BIGINT,
-    heartbeat       TEXT
+    heartbeat       TEXT,
+    tools           TEXT,
+    -- The join token it came with: a repeated enrolment with the same token and key is the same one.
+    join_token_id   TEXT
 );
+
+CREATE UNIQUE INDEX sources_identity ON sources (identity_key);
 
 CREATE TABLE source_tenants (
     source_id TEXT NOT NULL REFERENCES sources (source_id),

@@ -178,6 +178,13 @@ impl From<Cursor> for Position {
     }
 }
 
+impl Position {
+    /// Before the first entry of a boot.
+    pub(crate) fn start(tenant: TenantId, source: SourceId, boot: BootId) -> Self {
+        Cursor::start(tenant, source, boot).into()
+    }
+}
+
 /// Reads where a source's boot stands in a tenant.
 pub(crate) async fn position(
     db: &mut Conn,

@@ -2,10 +2,15 @@
 
 pub(crate) mod append;
 pub mod control;
+pub mod ingest;
+mod intake;
+mod placement;
 pub(crate) mod projection;
 pub(crate) mod rollup;
+pub mod salt;
 #[cfg(test)]
 mod tests;
+pub mod violation;
 
 use aegis_core::id::TenantId;
 use aegis_core::time::Timestamp;
