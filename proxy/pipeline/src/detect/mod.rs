@@ -3,16 +3,24 @@
 //! `leaf` walks the payload, `role` says what a parameter is for, `decode` gives the texts behind a text, and
 //! each family of harm is one detector. A detector looks at one view of one leaf and adds scored findings.
 
+mod decode;
 mod destination;
 mod findings;
+mod infra;
+mod leaf;
+mod money;
+mod path;
 mod role;
+mod secret;
+pub(crate) mod secret_kinds;
 mod tool;
+mod url;
 mod words;
 
 use std::collections::BTreeMap;
 
 use aegis_core::agent::Grant;
-use aegis_core::finding::Finding;
+use aegis_core::finding::{Finding, FindingId};
 use aegis_core::id::TenantId;
 use aegis_core::money::MicroUsd;
 use aegis_core::pattern::ToolName;
@@ -21,7 +29,9 @@ use serde_json::{Map, Value};
 pub use self::destination::{Destination, InvalidDestination};
 pub use self::role::Role;
 
+use self::decode::{Budget, View};
 use self::findings::Findings;
+use self::leaf::Leaf;
 
 /// A single transfer above this is `money_transfer_above_cap`, unless the route says otherwise: 10 000 USD.
 pub const TRANSFER_CAP_DEFAULT: MicroUsd = MicroUsd::from_micros(10_000_000_000);
@@ -60,21 +70,53 @@ pub struct DetectInput<'a> {
     pub hints: &'a ToolHints,
 }
 
-/// All detectors. Cheap to share, free of state between calls.
-#[derive(Debug, Default)]
-pub struct Detectors {}
+/// All detectors, their patterns compiled once. Cheap to share, free of state between calls.
+#[derive(Debug)]
+pub struct Detectors {
+    path: path::PathPatterns,
+    secret: secret_kinds::SecretScanner,
+}
+
+impl Default for Detectors {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Detectors {
-    /// All detectors.
+    /// Compiles every pattern: tens of milliseconds, once per process.
+    ///
+    /// # Panics
+    /// Never in a tested build: the patterns are constants, and every test of this crate compiles them.
     pub fn new() -> Self {
-        Self::default()
+        Self { path: path::PathPatterns::new(), secret: secret_kinds::SecretScanner::new() }
     }
 
     /// What the call tries to do: at most `FINDINGS_MAX` findings, by falling score, then id, then pointer.
-    #[expect(clippy::unused_self, reason = "the content detectors that follow hold compiled patterns")]
     pub fn scan(&self, input: &DetectInput<'_>) -> Vec<Finding> {
         let mut findings = Findings::default();
         tool::scan(input, &mut findings);
+        infra::scan(input, &mut findings);
+        money::scan(input, &mut findings);
+        let mut budget = Budget::default();
+        leaf::walk(input, &mut |leaf: &Leaf<'_>| self.leaf(input, leaf, &mut budget, &mut findings));
+        if budget.is_exhausted() {
+            findings.add(FindingId::ObfuscatedPayload, 60, "");
+        }
         findings.into_sorted()
+    }
+
+    fn leaf(&self, input: &DetectInput<'_>, leaf: &Leaf<'_>, budget: &mut Budget, findings: &mut Findings) {
+        secret::scan(&self.secret, leaf, findings);
+        for view in decode::views(leaf.text, budget) {
+            self.view(input, leaf, &view, findings);
+        }
+    }
+
+    fn view(&self, input: &DetectInput<'_>, leaf: &Leaf<'_>, view: &View<'_>, findings: &mut Findings) {
+        if !matches!(leaf.role, Role::Shell | Role::Sql) {
+            self.path.scan(input.tool_name, leaf, view, findings);
+        }
+        url::scan(input, leaf, view, findings);
     }
 }

@@ -144,7 +144,7 @@ pub(crate) fn looks_like_statement(text: &str) -> bool {
         "select" => lower.contains('*') || lower.contains(" from ") || lower.contains("\nfrom ") || lower.contains('('),
         "insert" => second == "into",
         "delete" => second == "from",
-        "update" => lower.contains(" set "),
+        "update" => lower.contains(" set ") && lower.contains('='),
         "drop" | "create" | "alter" => matches!(
             second,
             "table"

@@ -6,5 +6,6 @@ pub mod decision;
 pub mod enforcement;
 pub mod inference;
 pub mod kill_switch;
+pub mod output_filter;
 pub mod policy;
 pub mod rate_limit;
