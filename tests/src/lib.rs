@@ -1,1 +1,3 @@
-//! .
+//! What the suites share: the deployment under test, its clients, and the repository itself.
+
+pub mod repository;
