@@ -218,6 +218,13 @@ mod tests {
     }
 
     #[test]
+    fn a_declared_gap_of_another_boot_keeps_both_boots() {
+        let lost_boot = BootId::from_uuid(Uuid::from_u128(9));
+        let entry = Entry { body: Body::Gap(Gap { lost_boot, from: 1, to: 2, why: "disk".into() }), ..sample() };
+        assert_eq!(Entry::decode(entry.encode().unwrap().as_bytes()), Ok(entry));
+    }
+
+    #[test]
     fn every_other_spelling_is_refused() {
         let text = sample().encode().unwrap();
         let spellings = [

@@ -74,8 +74,8 @@ pub struct Heartbeat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gap {
-    /// The boot that lost entries.
-    pub boot: BootId,
+    /// The boot that lost entries: this one or one before. (`boot` is the header's.)
+    pub lost_boot: BootId,
     /// First lost.
     pub from: u64,
     /// Last lost.

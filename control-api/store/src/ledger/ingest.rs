@@ -45,7 +45,7 @@ pub async fn ingest(store: &Store, source: SourceId, body: Vec<u8>) -> Result<In
     let items = checked(store, &sender, body).await?;
     let mut total = Placed::default();
     for (tenant, part) in by_tenant(&sender, items)? {
-        let placed = commit(store, &sender, tenant, part).await?;
+        let placed = prepare(store, &sender, tenant, part).await?.commit(store).await?;
         total.accepted += placed.accepted;
         total.duplicates += placed.duplicates;
         total.violations.extend(placed.violations);
@@ -125,7 +125,14 @@ fn by_tenant(sender: &Sender, items: Vec<Delivered>) -> Result<BTreeMap<TenantId
     Ok(parts)
 }
 
-async fn commit(store: &Store, sender: &Sender, tenant: TenantId, part: Part) -> Result<Placed, StoreError> {
+/// One tenant's part, written and not yet committed.
+struct Prepared {
+    db: Conn,
+    placed: Placed,
+    grew: Option<LedgerGrew>,
+}
+
+async fn prepare(store: &Store, sender: &Sender, tenant: TenantId, part: Part) -> Result<Prepared, StoreError> {
     let mut db = store.begin_write().await?;
     db.name_tenant(tenant).await?;
     let mut head = Head::lock(&mut db, tenant).await?;
@@ -134,15 +141,32 @@ async fn commit(store: &Store, sender: &Sender, tenant: TenantId, part: Part) ->
     placement.aside(&mut db, &part.aside).await?;
     placement.place(&mut db, &mut head, part.chained).await?;
     let placed = placement.placed;
-    let grew = LedgerGrew { tenant, size: head.size };
-    if head.size > before {
+    let grew = (head.size > before).then_some(LedgerGrew { tenant, size: head.size });
+    if let Some(grew) = grew {
         tell_ledger(&mut db, grew).await?;
     }
-    // Dead before the commit: nothing was written and nothing acknowledged, the batch comes again. Dead after it:
-    // written and not acknowledged, the batch comes again and every entry is a duplicate.
-    db.commit().await?;
-    if head.size > before {
-        store.notices().ledger_grew(grew);
+    Ok(Prepared { db, placed, grew })
+}
+
+impl Prepared {
+    /// Dead before the commit: nothing was written and nothing acknowledged, the batch comes again. Dead after it:
+    /// written and not acknowledged, the batch comes again and every entry is a duplicate.
+    async fn commit(self, store: &Store) -> Result<Placed, StoreError> {
+        self.db.commit().await?;
+        if let Some(grew) = self.grew {
+            store.notices().ledger_grew(grew);
+        }
+        Ok(self.placed)
     }
-    Ok(placed)
+}
+
+/// A batch whose process dies before its first commit.
+#[cfg(test)]
+pub(crate) async fn ingest_and_die(store: &Store, source: SourceId, body: Vec<u8>) -> Result<(), StoreError> {
+    let sender = Arc::new(source::sender(&mut *store.read_platform().await?, source).await?);
+    let items = checked(store, &sender, body).await?;
+    for (tenant, part) in by_tenant(&sender, items)? {
+        drop(prepare(store, &sender, tenant, part).await?);
+    }
+    Ok(())
 }

@@ -3,6 +3,8 @@
 pub(crate) mod append;
 pub mod control;
 pub mod ingest;
+#[cfg(test)]
+mod ingest_tests;
 mod intake;
 mod placement;
 pub(crate) mod projection;

@@ -202,7 +202,7 @@ impl Placement<'_> {
     async fn missing(&mut self, db: &mut Conn, chain: &Chain, seq: u64, item: &Delivered) -> Result<bool, StoreError> {
         if let Verdict::Good { admitted, .. } = &item.verdict
             && let Body::Gap(gap) = &admitted.entry.body
-            && gap.boot == chain.boot
+            && gap.lost_boot == chain.boot
             && gap.from == chain.at.next_seq
             && gap.to.checked_add(1) == Some(seq)
         {
@@ -237,7 +237,7 @@ impl Placement<'_> {
 
     /// A source declares that entries of one of its boots are lost: that chain goes on after them.
     async fn declared(&self, db: &mut Conn, gap: &Gap) -> Result<(), StoreError> {
-        let key = (self.tenant, self.sender.source, gap.boot);
+        let key = (self.tenant, self.sender.source, gap.lost_boot);
         let at = position(db, key.0, key.1, key.2).await?;
         match (at, gap.to.checked_add(1)) {
             (Some(at), Some(next_seq)) if at.next_seq == gap.from && next_seq > gap.from => {

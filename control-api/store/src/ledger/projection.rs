@@ -83,7 +83,7 @@ impl Projection {
             Body::Close(c) => row.reason = Some(c.reason.clone()),
             Body::Gap(g) => {
                 row.reason = Some(g.why.clone());
-                row.object = Some(format!("boot:{}", g.boot));
+                row.object = Some(format!("boot:{}", g.lost_boot));
             }
             Body::Open(_) | Body::Heartbeat(_) => {}
         }

@@ -16,6 +16,8 @@ use aegis_ledger::entry::Body;
 use aegis_ledger::rows::Admin;
 use sqlx::{AssertSqlSafe, Connection as _};
 
+pub mod sidecar;
+
 use crate::keys::Keys;
 use crate::store::Store;
 
