@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod agent_activity;
+pub mod credential;
 pub mod error;
 pub mod grant;
 pub mod item;
@@ -17,11 +18,15 @@ pub mod ledger;
 pub mod notice;
 pub mod policy;
 pub mod propagation;
+pub mod refresh;
 pub mod registry;
+pub mod revocation;
 pub mod source;
 pub mod tenant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod token_key;
+pub mod user;
 
 mod conn;
 mod dialect;

@@ -150,7 +150,7 @@ macro_rules! id_columns {
 
 id_columns! {
     TenantId OrgId AgentId UserId ApiKeyId GrantId ExecutionId AuditId SourceId BootId TokenId RefreshFamilyId
-    JoinTokenId PolicyVersionId ApprovalId ContractId RestrictionId IncidentId ViolationId EventId
+    CredentialId JoinTokenId PolicyVersionId ApprovalId ContractId RestrictionId IncidentId ViolationId EventId
 }
 
 /// A statement with its values.

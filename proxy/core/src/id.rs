@@ -90,6 +90,8 @@ ids! {
     SourceId;
     /// One process start of a source.
     BootId;
+    /// An agent's secret (not the secret itself).
+    CredentialId;
     /// One access token (`jti`).
     TokenId;
     /// A line of refresh tokens that descend from one login.

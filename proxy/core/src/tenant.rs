@@ -125,6 +125,16 @@ pub struct TenantRecord {
     pub degraded_mode_policy: DegradedModePolicy,
     /// Its decision weights.
     pub weights: SignalWeights,
+    /// Management requests a minute, if other than the tier's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpm_limit: Option<u32>,
     /// Whether personal data is redacted from tool answers, secrets being redacted always.
     pub redact_pii: bool,
+}
+
+impl TenantRecord {
+    /// Management requests a minute that the tenant may make.
+    pub fn requests_per_minute(&self) -> u32 {
+        self.rpm_limit.unwrap_or(self.tier.default_rpm())
+    }
 }

@@ -94,6 +94,7 @@ pub fn tenant_record(id: TenantId) -> TenantRecord {
         limits: Limits::default(),
         degraded_mode_policy: DegradedModePolicy::BlockHighRisk,
         weights: SignalWeights::default(),
+        rpm_limit: Some(1_000_000),
         redact_pii: false,
     }
 }
