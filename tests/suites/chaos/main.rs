@@ -1,1 +1,6 @@
-//! .
+//! Nothing is lost: parts killed at random moments, disks that fail, planes cut off.
+
+mod control_plane;
+mod disk;
+mod load;
+mod sidecar;

@@ -1,0 +1,56 @@
+//! The outbox can't take another row: nothing acts.
+
+use aegis_tests::client::{Agent, Answer};
+use aegis_tests::deployment::{Database, Deployment};
+use aegis_tests::wait::until;
+use serde_json::json;
+
+const TOOLS: [&str; 2] = ["test.echo", "strict.echo"];
+
+/// Calls until the first refusal; fails if a tool acted in a refused call.
+async fn refused(d: &Deployment, agent: &Agent, tool: &str) -> Answer {
+    until("a call is refused", async || {
+        let before = d.upstream.count(tool);
+        let answer = agent.call(d.url(), tool, &json!({ "n": before, "fill": "x".repeat(2_000) })).await;
+        let acted = d.upstream.count(tool) - before;
+        assert_eq!(acted, usize::from(answer.status == 200), "{tool}: {} {}", answer.status, answer.body);
+        (answer.status != 200).then_some(answer)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_full_outbox_refuses_before_the_tool_acts_and_recovers() {
+    let overrides = [("AEGIS_PROXY__OUTBOX__BYTES_MAX", "1048576"), ("AEGIS_PROXY__OUTBOX__SEGMENT_BYTES", "262144")];
+    let mut d = Deployment::with_sidecars(Database::Sqlite, 1, &overrides).await;
+    let agent = d.agent("full", &TOOLS).await;
+    d.kill_control().await;
+    for tool in TOOLS {
+        refused(&d, &agent, tool).await.expect(503, "audit_unavailable");
+    }
+    let metrics = d.sidecars[0].metrics().await;
+    assert!(metrics.lines().any(|line| line.contains("audit_unavailable") && !line.ends_with(" 0")), "{metrics}");
+    d.start_control().await;
+    for tool in TOOLS {
+        until("calls go on", async || {
+            (agent.call(d.url(), tool, &json!({ "again": true })).await.status == 200).then_some(())
+        })
+        .await;
+    }
+    d.drained().await;
+    assert_eq!(d.admin.verify().await["valid"], true);
+}
+
+#[tokio::test]
+async fn a_failing_disk_refuses_before_the_tool_acts() {
+    let d = Deployment::start(Database::Sqlite).await;
+    let agent = d.agent("broken", &TOOLS).await;
+    for tool in TOOLS {
+        assert_eq!(agent.call(d.url(), tool, &json!({ "n": 0 })).await.status, 200);
+    }
+    // From now on every write beyond the first byte of a file fails, as on a disk that is full.
+    d.sidecars[0].process.as_ref().unwrap().limit_file_size(Some(1));
+    for tool in TOOLS {
+        refused(&d, &agent, tool).await.expect(503, "audit_unavailable");
+    }
+}
