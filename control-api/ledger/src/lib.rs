@@ -8,4 +8,6 @@ pub mod entry;
 pub mod hash;
 pub mod rows;
 pub mod signing;
+pub mod tree;
+pub mod verify;
 pub mod wire;

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod agent_activity;
+pub mod audit;
 pub mod credential;
 pub mod error;
 pub mod grant;
@@ -27,6 +28,8 @@ pub mod tenant;
 pub mod testing;
 pub mod token_key;
 pub mod user;
+
+pub mod usage;
 
 mod conn;
 mod dialect;

@@ -1,6 +1,9 @@
 //! A tenant's ledger: one order, one chain; every entry enters through [`append::append`].
 
 pub(crate) mod append;
+pub mod check;
+#[cfg(test)]
+mod check_tests;
 pub mod control;
 pub mod ingest;
 #[cfg(test)]
