@@ -233,7 +233,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
-    /// Where traces go (`http://host:4318/v1/traces`); empty: nowhere.
+    /// The collector traces go to (`http://host:4318`); empty: nowhere.
     pub endpoint: String,
 }
 

@@ -1,11 +1,11 @@
 //! One call of a tool over HTTP: what it is sent, and how its answer is read under limits.
 
 use std::future::Future;
-use std::time::Duration;
 
 use aegis_core::id::{ExecutionId, RequestId};
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
 
 use super::answer::{ToolAnswer, ToolFailure};
 use super::decode::{Body, BodyError, Encoding};
@@ -61,9 +61,9 @@ impl Opened {
     }
 }
 
-/// Sends the request and waits for the answer's header, at most `limit`.
-pub async fn open(tool: &Tool, request: &ToolRequest, limit: Duration) -> Result<Opened, ToolFailure> {
-    let response = within(limit, None, async { send(tool, request).await }).await?;
+/// Sends the request and waits for the answer's header, until `deadline`.
+pub async fn open(tool: &Tool, request: &ToolRequest, deadline: Instant) -> Result<Opened, ToolFailure> {
+    let response = within(deadline, None, async { send(tool, request).await }).await?;
     let status = response.status().as_u16();
     if status >= 500 {
         return Err(ToolFailure::ServerError { status });
@@ -73,18 +73,18 @@ pub async fn open(tool: &Tool, request: &ToolRequest, limit: Duration) -> Result
     let encoding = Encoding::of(response.headers()).map_err(|_| withheld("unknown content encoding"))?;
     let content_type = content_type(response.headers());
     let stream = Box::pin(response.bytes_stream());
-    let body = within(limit, Some(status), async {
+    let body = within(deadline, Some(status), async {
         Body::new(stream, encoding, tool.route.response_bytes).await.map_err(|e| body_failure(status, &e))
     })
     .await?;
     Ok(Opened { status, content_type, body })
 }
 
-/// Reads the rest of an answer, at most `limit`.
-pub async fn read(opened: Opened, limit: Duration) -> Result<ToolAnswer, ToolFailure> {
+/// Reads the rest of an answer, until `deadline`.
+pub async fn read(opened: Opened, deadline: Instant) -> Result<ToolAnswer, ToolFailure> {
     let Opened { status, content_type, body } = opened;
     let body =
-        within(limit, Some(status), async { body.read_all().await.map_err(|e| body_failure(status, &e)) }).await?;
+        within(deadline, Some(status), async { body.read_all().await.map_err(|e| body_failure(status, &e)) }).await?;
     Ok(ToolAnswer { status, content_type, body })
 }
 
@@ -97,11 +97,11 @@ pub fn body_failure(status: u16, error: &BodyError) -> ToolFailure {
 }
 
 async fn within<T>(
-    limit: Duration,
+    deadline: Instant,
     status: Option<u16>,
     work: impl Future<Output = Result<T, ToolFailure>>,
 ) -> Result<T, ToolFailure> {
-    tokio::time::timeout(limit, work).await.unwrap_or(Err(ToolFailure::Timeout { status }))
+    tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(ToolFailure::Timeout { status }))
 }
 
 async fn send(tool: &Tool, request: &ToolRequest) -> Result<reqwest::Response, ToolFailure> {

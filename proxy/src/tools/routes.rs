@@ -1,6 +1,8 @@
 //! `config/tools.toml`: which tools there are, where each one lives, and on what terms it is called.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_core::config::ConfigError;
@@ -8,6 +10,7 @@ use aegis_core::money::MicroUsd;
 use aegis_core::pattern::ToolPattern;
 use aegis_core::secret::Secret;
 use aegis_core::sidecar::{AuditMode, Effect, TOOLS_MAX};
+use aegis_pipeline::detect::{Destination, Role, ToolHints};
 use http::{HeaderName, Method};
 use serde::Deserialize;
 
@@ -90,6 +93,8 @@ pub struct Route {
     pub redact_pii: bool,
     /// Bytes of its answer at most.
     pub response_bytes: usize,
+    /// What stage 3 need not guess about its parameters.
+    pub hints: Arc<ToolHints>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -116,6 +121,7 @@ struct Line {
     effect: String,
     redact_pii: bool,
     response_bytes: usize,
+    hints: HintsLine,
 }
 
 impl Default for Line {
@@ -136,8 +142,17 @@ impl Default for Line {
             effect: Effect::Write.as_str().into(),
             redact_pii: false,
             response_bytes: 0,
+            hints: HintsLine::default(),
         }
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HintsLine {
+    roles: BTreeMap<String, Role>,
+    allowed_destinations: Vec<String>,
+    transfer_cap_usd: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -211,6 +226,7 @@ fn read_line(line: Line, environment: &Environment, response_bytes: usize) -> Re
         effect: Effect::parse(&line.effect).ok_or("effect must be read or write")?,
         redact_pii: line.redact_pii,
         response_bytes,
+        hints: Arc::new(read_hints(line.hints)?),
     })
 }
 
@@ -235,6 +251,18 @@ fn read_base(text: &str) -> Result<Base, String> {
     } else {
         Err("url must be http://, https:// or unix:/, without user, query or fragment".into())
     }
+}
+
+fn read_hints(line: HintsLine) -> Result<ToolHints, String> {
+    let default = ToolHints::default();
+    let read =
+        |text: &String| Destination::parse(text).map_err(|e| format!("hints.allowed_destinations: `{text}`: {e}"));
+    let transfer_cap = match line.transfer_cap_usd {
+        Some(text) => MicroUsd::parse_usd(&text).map_err(|e| format!("hints.transfer_cap_usd: {e}"))?,
+        None => default.transfer_cap,
+    };
+    let allowed_destinations = line.allowed_destinations.iter().map(read).collect::<Result<_, _>>()?;
+    Ok(ToolHints { roles: line.roles, allowed_destinations, transfer_cap })
 }
 
 fn read_credential(line: CredentialLine, environment: &Environment) -> Result<ToolCredential, String> {
