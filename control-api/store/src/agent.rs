@@ -296,3 +296,6 @@ fn from_row(row: &Row) -> Result<Agent, StoreError> {
         deleted_at: row.maybe("deleted_at")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,3 +73,6 @@ pub async fn disengage(tx: &mut WriteTx, tenant: TenantId, by: &str) -> Result<O
     tx.item_remove(ITEM_KEY);
     Ok(Some(SwitchState { engaged: false, changed_at: now, changed_by: by.to_owned(), ..before }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -246,3 +246,6 @@ fn from_row(row: &Row) -> Result<PolicyVersion, StoreError> {
         created_by: row.get("created_by")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,16 @@
 //! The registry: tools that sidecars announce, that are granted, and that were called.
 
-use aegis_core::id::{SourceId, TenantId};
-use aegis_core::money::MicroUsd;
+use std::collections::BTreeMap;
+
+use aegis_core::id::TenantId;
 use aegis_core::pattern::ToolPattern;
-use aegis_core::sidecar::{AuditMode, Effect, TOOLS_MAX, ToolAnnouncement};
+use aegis_core::sidecar::ToolAnnouncement;
 use aegis_core::time::{MICROS_PER_DAY, Timestamp};
 
 use crate::conn::Conn;
 use crate::error::StoreError;
-use crate::sql::{PLACEHOLDERS_MAX, Sql, Value};
+use crate::source::{self, SourceStatus};
+use crate::sql::Sql;
 
 /// Days that calls of a tool are counted over.
 pub const WINDOW_DAYS: i64 = 30;
@@ -28,66 +30,16 @@ pub struct SeenTool {
     pub last_used_at: Option<Timestamp>,
 }
 
-/// Replaces what a sidecar announces.
-///
-/// # Errors
-/// [`StoreError::Invalid`] `too_many` above [`TOOLS_MAX`].
-pub async fn announce(
-    db: &mut Conn,
-    source: SourceId,
-    tools: &[ToolAnnouncement],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    const COLUMNS: usize = 6;
-    if tools.len() > TOOLS_MAX {
-        return Err(StoreError::Invalid { what: "tools", reason: "too_many" });
-    }
-    db.execute(Sql::new("DELETE FROM source_tools WHERE source_id = $1").bind(source)).await?;
-    let rows: Vec<Vec<Value>> = tools.iter().map(|tool| values(source, tool, now)).collect();
-    for chunk in rows.chunks(PLACEHOLDERS_MAX / COLUMNS) {
-        let mut sql = Sql::new(
-            "INSERT INTO source_tools (source_id, tool, effect, cost_micro_usd, audit_mode, announced_at) VALUES ",
-        );
-        // The same pattern twice is one tool; the first stands, as in the sidecar's routing.
-        sql.push_rows(chunk.iter().cloned()).push(" ON CONFLICT (source_id, tool) DO NOTHING");
-        db.execute(sql).await?;
-    }
-    Ok(())
-}
-
-fn values(source: SourceId, tool: &ToolAnnouncement, now: Timestamp) -> Vec<Value> {
-    vec![
-        source.into(),
-        tool.tool.to_string().into(),
-        tool.effect.as_str().into(),
-        tool.cost_micro_usd.into(),
-        tool.audit_mode.as_str().into(),
-        now.into(),
-    ]
-}
-
-/// What the tenant's sidecars announce, by tool; where several announce the same, the latest word counts.
+/// What the tenant's active sidecars announce, by tool; where several announce the same, the one enrolled last counts.
 pub async fn announced(db: &mut Conn, tenant: TenantId) -> Result<Vec<ToolAnnouncement>, StoreError> {
-    let sql = Sql::new(
-        "SELECT t.tool, t.effect, t.cost_micro_usd, t.audit_mode FROM source_tools t \
-         JOIN source_tenants st ON st.source_id = t.source_id \
-         JOIN sources s ON s.source_id = t.source_id AND s.status = 'active' \
-         WHERE st.tenant_id = $1 ORDER BY t.tool, t.announced_at DESC, t.source_id LIMIT $2",
-    );
-    let mut tools: Vec<ToolAnnouncement> = Vec::new();
-    for row in db.fetch_all(sql.bind(tenant).bind(LISTED_MAX)).await? {
-        let text: String = row.get("tool")?;
-        let tool = ToolAnnouncement {
-            tool: ToolPattern::parse(&text).map_err(StoreError::corrupt)?,
-            effect: row.word("effect", Effect::parse)?,
-            cost_micro_usd: row.get::<MicroUsd>("cost_micro_usd")?,
-            audit_mode: row.word("audit_mode", AuditMode::parse)?,
-        };
-        if tools.last().is_none_or(|last| last.tool != tool.tool) {
-            tools.push(tool);
+    let mut tools = BTreeMap::new();
+    for source in source::list(db, tenant).await? {
+        match source.status {
+            SourceStatus::Active => tools.extend(source.tools.into_iter().map(|tool| (tool.tool.clone(), tool))),
+            SourceStatus::Revoked => {}
         }
     }
-    Ok(tools)
+    Ok(tools.into_values().collect())
 }
 
 /// The tools that grants in force name, allowed or denied.
@@ -123,3 +75,6 @@ pub async fn seen(db: &mut Conn, tenant: TenantId, now: Timestamp) -> Result<Vec
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::join_token;
 use crate::ledger::control::{CONTROL_NAME, ControlSource};
+use crate::propagation;
 use crate::sql::{self, Row, Sql};
 use crate::store::Store;
 use crate::tx::{UpkeepTx, WriteTx};
@@ -186,7 +187,7 @@ async fn by_identity(
     row.map(|row| Ok((from_row(&row)?, row.maybe("join_token_id")?))).transpose()
 }
 
-/// Keeps what a sidecar last said of itself.
+/// Keeps what a sidecar last said of itself, and which kill switches and policies it has newly put in force.
 ///
 /// # Errors
 /// [`StoreError::NotFound`] if there is no such active sidecar.
@@ -196,6 +197,10 @@ pub async fn heartbeat(
     beat: &Heartbeat,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    if let Some(known) = get(tx, source).await? {
+        let before = known.applied_version.unwrap_or(0);
+        propagation::note(tx, source, before, beat.snapshot_version, beat.snapshot_applied_at).await?;
+    }
     let tools = beat.tools.as_ref().map(sql::json).transpose()?;
     let beat = Heartbeat { tools: None, ..beat.clone() };
     let sql = Sql::new(

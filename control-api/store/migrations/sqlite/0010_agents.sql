@@ -57,16 +57,5 @@ CREATE TABLE item_applied (
     PRIMARY KEY (source_id, tenant_id, item_key)
 );
 
--- Tools that sidecars announce, as last told.
-CREATE TABLE source_tools (
-    source_id      TEXT NOT NULL REFERENCES sources (source_id),
-    tool           TEXT NOT NULL,
-    effect         TEXT NOT NULL,
-    cost_micro_usd BIGINT NOT NULL,
-    audit_mode     TEXT NOT NULL,
-    announced_at   BIGINT NOT NULL,
-    PRIMARY KEY (source_id, tool)
-);
-
 -- One agent's hours, for its profile.
 CREATE INDEX rollup_hourly_agent ON rollup_hourly (tenant_id, agent_id, hour);
