@@ -12,8 +12,8 @@ mod problem;
 mod ruleset;
 mod tenant;
 
-pub use bundle::PlatformBundle;
-pub use check::{Checked, FAILED_TESTS_MAX, check};
+pub use bundle::{PlatformBundle, PlatformFile};
+pub use check::{Checked, FAILED_TESTS_MAX, check, check_together};
 pub use input::{
     AgentInput, ApprovalInput, BehaviorInput, FindingInput, GrantInput, PolicyInput, PrincipalInput, RequestInput,
     SessionInput, TenantInput, TimeInput, ToolInput, input_schema,

@@ -23,6 +23,18 @@ pub struct PlatformBundle {
     pub(crate) rules: Ruleset,
     /// Files outside `aegis.decision`: what a tenant's rules may import.
     pub(crate) library: Vec<(&'static str, &'static str)>,
+    files: Vec<PlatformFile>,
+}
+
+/// A file of the bundle, as shown to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlatformFile {
+    /// Its name: that of its folder.
+    pub name: String,
+    /// SHA-256 of its text, hex.
+    pub revision: String,
+    /// The ids of the rules that it can refuse or escalate by.
+    pub rule_ids: Vec<String>,
 }
 
 impl PlatformBundle {
@@ -41,12 +53,28 @@ impl PlatformBundle {
                 library.push((*file, *rego));
             }
         }
-        Ok(Self { revision: revision_of(files.iter().copied()), rules, library })
+        let shown = files.iter().map(|(file, rego)| describe(file, rego)).collect();
+        Ok(Self { revision: revision_of(files.iter().copied()), rules, library, files: shown })
+    }
+
+    /// Its files, for people.
+    pub fn files(&self) -> &[PlatformFile] {
+        &self.files
     }
 
     /// SHA-256 over names and texts, hex: what rows name.
     pub fn revision(&self) -> &str {
         &self.revision
+    }
+}
+
+/// Our own files write every rule's id out as `"id": "…"`.
+fn describe(file: &str, rego: &str) -> PlatformFile {
+    let ids = rego.split("\"id\": \"").skip(1).filter_map(|rest| rest.split('"').next());
+    PlatformFile {
+        name: file.split('/').next().unwrap_or(file).to_owned(),
+        revision: hex::encode(Sha256::digest(rego.as_bytes())),
+        rule_ids: ids.map(str::to_owned).collect(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aegis_core::policy::POLICY_TEXT_MAX;
+use aegis_core::policy::{POLICY_TEXT_MAX, PolicyFile};
 use regorus::Value;
 
 use crate::policy::bundle::PlatformBundle;
@@ -24,6 +24,8 @@ const TEST_ROOT: &str = "data.aegis.test";
 pub struct Checked {
     /// Rules in the file, tests not counted.
     pub rules: usize,
+    /// Their names, each once, sorted.
+    pub rule_names: Vec<String>,
     /// Tests that pass.
     pub tests_passed: usize,
     /// Tests that do not.
@@ -52,6 +54,13 @@ pub fn check(platform: &PlatformBundle, name: &str, text: &str) -> Result<Checke
     run_tests(&sources, own)
 }
 
+/// Checks that the files of a tenant compile together, as its sidecars will compile them.
+///
+/// Takes milliseconds to seconds: not for an async thread.
+pub fn check_together(platform: &PlatformBundle, files: &[PolicyFile]) -> Result<(), PolicyProblem> {
+    crate::policy::tenant::compile(platform, files.iter()).map(drop)
+}
+
 /// The tenant's files first, then what they may import.
 pub(crate) fn overlay_sources<'a>(platform: &PlatformBundle, own: impl Iterator<Item = Source<'a>>) -> Vec<Source<'a>> {
     own.chain(platform.library.iter().map(|(file, rego)| Source { file, rego })).collect()
@@ -73,14 +82,17 @@ pub(crate) fn run_tests(sources: &[Source<'_>], file: Source<'_>) -> Result<Chec
     engine.set_execution_timer_config(bounds(TEST_TIME_MAX));
     let package = package_of(file)?;
     let names = rule_names(file)?;
-    let rules = names.iter().filter(|name| !is_test(name)).count();
+    let mut rule_names: Vec<String> = names.iter().filter(|name| !is_test(name)).cloned().collect();
+    let rules = rule_names.len();
+    rule_names.sort();
+    rule_names.dedup();
     let mut tests: Vec<&String> = names.iter().filter(|name| is_test(name)).collect();
     tests.sort();
     tests.dedup();
     if tests.len() > TESTS_MAX {
         return Err(PolicyProblem::of_file(file.file, format!("more than {TESTS_MAX} tests"), "split the file"));
     }
-    let mut checked = Checked { rules, tests_passed: 0, tests_failed: 0, failed: Vec::new() };
+    let mut checked = Checked { rules, rule_names, tests_passed: 0, tests_failed: 0, failed: Vec::new() };
     for test in tests {
         engine.set_input(Value::new_object());
         if engine.eval_rule(format!("{package}.{test}")).is_ok_and(|value| value == Value::Bool(true)) {

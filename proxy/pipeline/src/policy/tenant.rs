@@ -107,7 +107,7 @@ impl TenantPolicy {
     }
 }
 
-fn compile<'a>(
+pub(crate) fn compile<'a>(
     platform: &PlatformBundle,
     files: impl Iterator<Item = &'a PolicyFile>,
 ) -> Result<OverlayState, PolicyProblem> {
