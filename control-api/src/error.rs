@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use aegis_core::time::Timestamp;
+use aegis_store::StoreError;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
@@ -128,6 +129,16 @@ pub(crate) enum ApiError {
     /// Fields are wrong.
     #[error("the request is not valid")]
     Validation(Vec<Detail>),
+    /// The fields are right, but what they say cannot be accepted.
+    #[error("{message}")]
+    Unprocessable {
+        /// The stable identifier.
+        error: &'static str,
+        /// Prose.
+        message: Cow<'static, str>,
+        /// Facts.
+        data: Value,
+    },
     /// The body is not `application/json`.
     #[error("the body must be {0}")]
     UnsupportedMediaType(&'static str),
@@ -198,6 +209,7 @@ impl ApiError {
             Self::Conflict { error, .. } => (StatusCode::CONFLICT, error),
             Self::MalformedBody(_) => (StatusCode::BAD_REQUEST, "malformed_body"),
             Self::Validation(_) => (StatusCode::UNPROCESSABLE_ENTITY, "validation_failed"),
+            Self::Unprocessable { error, .. } => (StatusCode::UNPROCESSABLE_ENTITY, error),
             Self::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
@@ -212,7 +224,7 @@ impl ApiError {
             Self::RateLimited { limit_type, reset_at, .. } => json!({ "limit_type": limit_type, "reset_at": reset_at }),
             Self::PayloadTooLarge { limit_bytes } => json!({ "limit_bytes": limit_bytes }),
             Self::UseSidecar { sidecars } => json!({ "sidecars": sidecars }),
-            Self::Conflict { data, .. } => data.clone(),
+            Self::Conflict { data, .. } | Self::Unprocessable { data, .. } => data.clone(),
             Self::Forbidden(level) => json!({ "requires": level.as_str() }),
             Self::InvalidToken
             | Self::InvalidCredentials
@@ -242,6 +254,26 @@ impl ApiError {
             Self::Unavailable { .. } => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
             Self::InvalidToken => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             _ => None,
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    /// Contradictions and absences are the client's; everything else is ours.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(what) => Self::NotFound(what),
+            StoreError::Conflict { what, reason } => {
+                Self::conflict(reason, format!("{what}: {}", reason.replace('_', " ")))
+            }
+            StoreError::Invalid { what, reason } => Self::invalid(what, reason.replace('_', " ")),
+            StoreError::Unavailable(_) => Self::Unavailable { cause: error.to_string() },
+            StoreError::Database(_)
+            | StoreError::Migration(_)
+            | StoreError::Corrupt(_)
+            | StoreError::Entry(_)
+            | StoreError::KeyFile { .. }
+            | StoreError::Url(_) => Self::bug("store", &error),
         }
     }
 }

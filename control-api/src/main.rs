@@ -14,6 +14,7 @@ mod extract;
 mod metrics;
 mod openapi;
 mod operation;
+mod record;
 mod router;
 mod serve;
 mod state;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use aegis_core::entropy::SystemEntropy;
 use aegis_core::time::SystemClock;
+use aegis_store::{Keys, Store};
 use clap::{Parser, Subcommand};
 
 use crate::config::Config;
@@ -77,7 +79,11 @@ async fn run(arguments: Arguments) -> Result<(), Fault> {
     // Every TLS user of the process shares this provider.
     rustls::crypto::ring::default_provider().install_default().map_err(|_| "a TLS provider is installed already")?;
     let telemetry = telemetry::install(&config)?;
-    let app = Arc::new(AppState::new(config, Arc::new(SystemClock::new()), Arc::new(SystemEntropy))?);
+    let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
+    let keys = Keys::load(&config.data.dir.join("keys"), &*clock, &*entropy)?;
+    let software = concat!("aegis-control-api/", env!("CARGO_PKG_VERSION"));
+    let store = Store::open(&config.database.url, keys, software, clock.clone(), entropy.clone()).await?;
+    let app = Arc::new(AppState::new(config, store, clock, entropy)?);
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(app).await,
     };

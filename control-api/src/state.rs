@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use aegis_core::entropy::Entropy;
 use aegis_core::time::{Clock, Monotonic};
+use aegis_pipeline::policy::PlatformBundle;
+use aegis_store::Store;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -17,6 +19,10 @@ pub(crate) type App = Arc<AppState>;
 pub(crate) struct AppState {
     /// The configuration.
     pub(crate) config: Config,
+    /// Everything that is kept.
+    pub(crate) store: Store,
+    /// The policies that ship with the product.
+    pub(crate) platform: Arc<PlatformBundle>,
     /// The clocks.
     pub(crate) clock: Arc<dyn Clock>,
     /// The randomness.
@@ -33,10 +39,13 @@ impl AppState {
     /// Builds the state.
     pub(crate) fn new(
         config: Config,
+        store: Store,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
-    ) -> Result<Self, prometheus::Error> {
+    ) -> Result<Self, Box<dyn std::error::Error>> {
         Ok(Self {
+            store,
+            platform: Arc::new(PlatformBundle::embedded()?),
             public_limit: AddressLimit::new(config.limits.public_requests_per_second),
             metrics: Metrics::new()?,
             started: clock.monotonic(),
