@@ -7,6 +7,8 @@ pub mod counters;
 pub mod credential;
 pub mod detect;
 pub mod facts;
+#[cfg(test)]
+mod fixtures;
 pub mod pipeline;
 pub mod policy;
 pub mod record;

@@ -491,3 +491,6 @@ fn record(judged: &Judged, action: Decision) -> CallRecord {
         reason: verdict.reasoning.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,9 +44,9 @@ impl Bucket {
         Self { missing, at }
     }
 
-    /// Micro-tokens missing and as of when, to be kept over a restart.
-    pub(crate) fn level(&self) -> (u64, Timestamp) {
-        (self.missing, self.at)
+    /// Micro-tokens missing, to be kept over a restart.
+    pub(crate) fn missing(&self) -> u64 {
+        self.missing
     }
 
     /// Lets time pass. A clock set back brings nothing in and takes nothing away.

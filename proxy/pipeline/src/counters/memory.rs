@@ -168,7 +168,7 @@ fn keep(counts: &mut TenantCounts, now: Timestamp) -> CountersState {
         let cool_down = agent.cool_down.filter(|last| !last.is_forgiven(now));
         let usage = AgentUsage {
             day_cost_micro_usd: agent.cost_on(day),
-            bucket_missing: agent.rate.map_or(0, |_| agent.bucket.level().0),
+            bucket_missing: agent.bucket.missing(),
             cool_down_until: cool_down.map(|last| last.until),
             cool_down_s: cool_down.map_or(0, |last| last.length.as_secs()),
         };
@@ -180,7 +180,7 @@ fn keep(counts: &mut TenantCounts, now: Timestamp) -> CountersState {
         day_used: counts.day_used,
         month_used: counts.month_used,
         day_cost_micro_usd: counts.day_cost,
-        bucket_missing: counts.bucket.level().0,
+        bucket_missing: counts.bucket.missing(),
         agents: agents.collect(),
     }
 }

@@ -51,7 +51,7 @@ impl AgentCounts {
     fn can_be_forgotten(&mut self, day: i64, now: Timestamp) -> bool {
         self.cost_on(day) == MicroUsd::ZERO
             && self.cool_down.is_none_or(|last| last.is_forgiven(now))
-            && self.rate.is_none_or(|rate| self.bucket.is_full(rate, now))
+            && self.rate.map_or(self.bucket.missing() == 0, |rate| self.bucket.is_full(rate, now))
     }
 }
 

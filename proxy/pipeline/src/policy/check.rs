@@ -7,7 +7,7 @@ use regorus::Value;
 
 use crate::policy::bundle::PlatformBundle;
 use crate::policy::problem::PolicyProblem;
-use crate::policy::ruleset::{DECISION_PACKAGE, Ruleset, Source, bounds, load, package_of};
+use crate::policy::ruleset::{DECISION_PACKAGE, Ruleset, Source, bounds, load, package_of, rule_names};
 
 /// Failed tests that are named at most.
 pub const FAILED_TESTS_MAX: usize = 64;
@@ -109,12 +109,4 @@ pub(crate) fn run_tests(sources: &[Source<'_>], file: Source<'_>) -> Result<Chec
 
 fn is_test(name: &str) -> bool {
     name.starts_with("test_")
-}
-
-/// The name at the head of each rule of a file.
-fn rule_names(source: Source<'_>) -> Result<Vec<String>, PolicyProblem> {
-    let mut engine = load(&[source])?;
-    let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
-    let modules = engine.get_modules();
-    Ok(modules.iter().flat_map(|module| module.policy.iter()).map(|rule| word(rule.span().text())).collect())
 }

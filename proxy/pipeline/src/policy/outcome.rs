@@ -1,5 +1,7 @@
 //! What rules say: read from the engine's values, strictly.
 
+use std::collections::BTreeMap;
+
 use aegis_core::finding::Severity;
 use aegis_core::money::MicroUsd;
 use regorus::Value;
@@ -40,11 +42,12 @@ pub struct PolicyVerdict {
 }
 
 impl PolicyVerdict {
-    /// Reads one program's result. `deny_expected`: the program defines `deny`, so it must have a value.
+    /// Reads one program's result, pairs of a rule and its value. `deny_expected`: the program defines `deny`, so it must have a value.
     pub(crate) fn read(result: &Value, deny_expected: bool) -> Result<Self, PolicyFailure> {
-        let member = |name: &str| {
-            result.as_object().ok().and_then(|o| o.get(&Value::from(name)).cloned()).unwrap_or(Value::Undefined)
-        };
+        let pairs = result.as_set().map_err(|_| PolicyFailure::Evaluation)?;
+        let pairs = pairs.iter().filter_map(|pair| pair.as_array().ok());
+        let values: BTreeMap<&Value, &Value> = pairs.filter_map(|pair| Some((pair.first()?, pair.get(1)?))).collect();
+        let member = |name: &str| values.get(&Value::from(name)).copied().cloned().unwrap_or(Value::Undefined);
         let denies = member("deny");
         if deny_expected && denies == Value::Undefined {
             return Err(PolicyFailure::UndefinedDeny);

@@ -25,10 +25,10 @@ pub enum PolicyFailure {
     /// A step or time bound was reached.
     #[error("the policy took more steps or time than it may")]
     Bound,
-    /// A built-in failed on what it was given, or rules contradict each other.
+    /// The engine gave up.
     #[error("a rule failed while it was evaluated")]
     Evaluation,
-    /// `deny` is not defined.
+    /// `deny` is not defined, or its definitions contradict each other.
     #[error("deny is undefined")]
     UndefinedDeny,
     /// A rule's result has a form that we do not know.

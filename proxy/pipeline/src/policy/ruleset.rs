@@ -58,11 +58,12 @@ impl Ruleset {
     /// Compiles the sources. `None` if they define none of the rules that count.
     pub(crate) fn compile(sources: &[Source<'_>]) -> Result<Option<Self>, PolicyProblem> {
         let mut engine = load(sources)?;
-        let defined = entry_rules(&engine, sources)?;
+        let defined = entry_rules(sources)?;
         let Some(first) = sources.first().filter(|_| !defined.is_empty()) else { return Ok(None) };
         let mut gather = String::from("package aegis.gather\nimport rego.v1\n");
         for rule in &defined {
-            gather.push_str(&format!("result[\"{rule}\"] := {DECISION_PACKAGE}.{rule}\n"));
+            // A rule that is undefined adds no pair: so it can be told from one that is empty.
+            gather.push_str(&format!("result contains [\"{rule}\", {DECISION_PACKAGE}.{rule}]\n"));
         }
         let problem = |error: &dyn std::fmt::Display| PolicyProblem::of_report(&error.to_string(), first.file);
         engine.add_policy(GATHER_FILE.to_owned(), gather).map_err(|e| problem(&e))?;
@@ -102,7 +103,8 @@ impl Machine {
         let mut vm = RegoVM::new();
         vm.load_program(Arc::new(program));
         vm.set_max_instructions(STEPS_MAX);
-        vm.set_strict_builtin_errors(true);
+        // As in OPA: a built-in that fails is undefined, so `not f(x)` holds and `f(x) > 1` does not.
+        vm.set_strict_builtin_errors(false);
         vm.set_execution_timer_config(Some(bounds(TIME_MAX)));
         vm.set_data(Value::new_object()).map_err(|e| e.to_string())?;
         Ok(Self(vm))
@@ -127,7 +129,7 @@ pub(crate) fn bounds(limit: Duration) -> ExecutionTimerConfig {
 /// An engine with the sources parsed.
 pub(crate) fn load(sources: &[Source<'_>]) -> Result<Engine, PolicyProblem> {
     let mut engine = Engine::new();
-    engine.set_strict_builtin_errors(true);
+    engine.set_strict_builtin_errors(false);
     for source in sources {
         engine
             .add_policy(source.file.to_owned(), source.rego.to_owned())
@@ -137,21 +139,27 @@ pub(crate) fn load(sources: &[Source<'_>]) -> Result<Engine, PolicyProblem> {
 }
 
 /// Which of the rules that count are declared.
-fn entry_rules(engine: &Engine, sources: &[Source<'_>]) -> Result<Vec<&'static str>, PolicyProblem> {
-    let mut defined = Vec::new();
+fn entry_rules(sources: &[Source<'_>]) -> Result<Vec<&'static str>, PolicyProblem> {
+    let mut declared = Vec::new();
     for source in sources {
-        if package_of(*source)? != DECISION_PACKAGE {
-            continue;
-        }
-        for rule in ENTRY_RULES {
-            let declared = engine.has_declared_rule_rooted_at(source.file, rule);
-            if declared.map_err(|e| PolicyProblem::of_report(&e.to_string(), source.file))? && !defined.contains(&rule)
-            {
-                defined.push(rule);
-            }
+        if package_of(*source)? == DECISION_PACKAGE {
+            declared.extend(rule_names(*source)?);
         }
     }
-    Ok(defined)
+    Ok(ENTRY_RULES.into_iter().filter(|rule| declared.iter().any(|name| name == rule)).collect())
+}
+
+/// The name at the head of each rule of a file.
+pub(crate) fn rule_names(source: Source<'_>) -> Result<Vec<String>, PolicyProblem> {
+    let mut engine = load(&[source])?;
+    let modules = engine.get_modules();
+    Ok(modules.iter().flat_map(|module| module.policy.iter()).map(|rule| head_of(rule.span().text())).collect())
+}
+
+fn head_of(rule: &str) -> String {
+    let is_word = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+    let head = rule.strip_prefix("default").filter(|rest| !rest.starts_with(|c| is_word(&c))).unwrap_or(rule);
+    head.trim_start().chars().take_while(is_word).collect()
 }
 
 /// The package a file declares, as `data.…`.
