@@ -26,7 +26,7 @@ pub const KID_MAX: usize = 128;
 /// Verified tokens kept at most.
 pub const TOKEN_CACHE_MAX: u64 = 65_536;
 /// How long a verified token is believed before its signature is checked again.
-pub const TOKEN_RECHECK: Duration = Duration::from_secs(60);
+pub const TOKEN_RECHECK: Duration = Duration::from_mins(1);
 /// Characters of an API key after its prefix: 32 bytes in base64url without padding.
 const API_KEY_BODY_LEN: usize = 43;
 
@@ -136,7 +136,7 @@ fn part(text: &str) -> Result<Map<String, Value>, CredentialError> {
     }
 }
 
-/// The header may hold `alg` (EdDSA), `kid` and `typ` (JWT), nothing else: what is not understood is refused.
+/// The header may hold `alg` (`EdDSA`), `kid` and `typ` (JWT), nothing else: what is not understood is refused.
 fn read_header(mut header: Map<String, Value>) -> Result<String, CredentialError> {
     let algorithm = header.remove("alg");
     let purpose = header.remove("typ");

@@ -69,7 +69,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_staleness: Duration::from_secs(900) }
+        Self { max_staleness: Duration::from_mins(15) }
     }
 }
 
@@ -252,7 +252,8 @@ impl Pipeline<'_> {
         };
         let identified = match identified.of_named_tenant(request) {
             Ok(identified) => identified,
-            Err((identified, refusal)) => {
+            Err(refused) => {
+                let (identified, refusal) = *refused;
                 return Err(self.stop(Stage::Auth, refusal, Some(identified.known()), timeline, began));
             }
         };
@@ -273,7 +274,8 @@ impl Pipeline<'_> {
                 timeline.close(Stage::Auth, StageOutcome::Pass, began, self.clock);
                 Ok(Admitted { caller, request: request.clone(), version: self.snapshot.data().version, timeline })
             }
-            Err((identified, refusal)) => {
+            Err(refused) => {
+                let (identified, refusal) = *refused;
                 let known = KnownCaller { agent_id: Some(agent_id), ..identified.known() };
                 Err(self.stop(Stage::Auth, refusal, Some(known), timeline, began))
             }
@@ -399,7 +401,7 @@ impl Pipeline<'_> {
         let identified = caller.identified.renewed(self.snapshot, now).map_err(by_auth)?;
         let disengaged =
             kill_switch::of(&identified.tenant).map_err(|refusal| Refused { refusal, stage: Stage::KillSwitch })?;
-        auth::bind(identified, caller.agent.id, &disengaged).map_err(|(_, refusal)| by_auth(refusal))
+        auth::bind(identified, caller.agent.id, &disengaged).map_err(|refused| by_auth(refused.1))
     }
 
     fn stop(

@@ -23,7 +23,7 @@ impl Rate {
     /// Time until this many micro-tokens have come in; an hour if none ever will.
     fn time_for(self, micro_tokens: u64) -> Duration {
         let micros = micro_tokens.div_ceil(u64::from(self.per_second).max(1));
-        if self.per_second == 0 { Duration::from_secs(3_600) } else { Duration::from_micros(micros) }
+        if self.per_second == 0 { Duration::from_hours(1) } else { Duration::from_micros(micros) }
     }
 }
 

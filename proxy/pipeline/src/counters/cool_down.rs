@@ -9,9 +9,9 @@ use crate::refusal::{LimitReached, LimitType};
 /// The first cool-down.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// Quiet after the end of a cool-down that lets the next begin at [`FIRST`] again.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+const FORGIVEN_AFTER: Duration = Duration::from_mins(1);
 
 /// An agent's cool-down: how long the last one was and when it ends.
 #[derive(Debug, Clone, Copy)]

@@ -134,7 +134,7 @@ impl Counters for MemoryCounters {
 }
 
 fn full(now: Timestamp) -> LimitReached {
-    let retry_after = Duration::from_secs(60);
+    let retry_after = Duration::from_mins(1);
     LimitReached { limit_type: LimitType::TenantRps, limit: 0, reset_at: now.plus(retry_after), retry_after }
 }
 

@@ -143,7 +143,7 @@ fn the_cache_forgets_ended_tokens_and_ended_keys() {
     assert!(check(key(None), NOW).is_ok());
     assert!(check(key(None), NOW.plus(Duration::from_secs(30))).is_ok());
     assert_eq!(check(key(Some(1)), NOW.plus(Duration::from_secs(31))), Err(CredentialError::KeyEnded));
-    assert_eq!(check(key(None), NOW.plus(Duration::from_secs(900))), Err(CredentialError::Expired));
+    assert_eq!(check(key(None), NOW.plus(Duration::from_mins(15))), Err(CredentialError::Expired));
     let wrong_purpose = cache.verify(&token, [key(None)].as_slice(), ISSUER, NOW, TokenType::Sidecar);
     assert_eq!(wrong_purpose, Err(CredentialError::Purpose));
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::*;
 use crate::facts::Credential;
 use crate::fixtures::{
-    NOW, World, agent, agent_id, agent_token, api_key, api_key_record, call, request, tenant, tenant_id, token, tool,
+    NOW, World, agent, agent_id, agent_token, api_key, api_key_record, call, request, tenant, token, tool,
 };
 use crate::refusal::LimitType;
 use crate::stages::auth::FAILURES_MAX;
@@ -214,7 +214,7 @@ fn strangers_are_slowed_down_by_address_but_never_the_genuine() {
     let Refusal::RateLimited(limit) = &stopped.refused.refusal else { panic!("{stopped:?}") };
     assert_eq!((limit.limit_type, limit.retry_after.as_secs()), (LimitType::IpAuthFailures, 60));
     assert!(world.pipeline().admit(&request()).is_ok());
-    world.clock.advance(Duration::from_secs(60));
+    world.clock.advance(Duration::from_mins(1));
     assert_eq!(refused(&world, &wrong).0, "invalid_token");
 }
 
@@ -287,6 +287,7 @@ fn loops_are_throttled_with_a_cool_down() {
 
 #[test]
 fn a_stale_snapshot_follows_the_tenants_policy() {
+    use DegradedModePolicy::{AllowWithAudit, BlockAll, BlockHighRisk};
     let decide = |policy: DegradedModePolicy, level: RiskLevel, effect: Effect| {
         let mut world = World::new();
         let mut record = tenant();
@@ -308,7 +309,6 @@ fn a_stale_snapshot_follows_the_tenants_policy() {
             Err(denied) => denied.refusal.identifier(),
         }
     };
-    use DegradedModePolicy::{AllowWithAudit, BlockAll, BlockHighRisk};
     assert_eq!(decide(BlockHighRisk, RiskLevel::Low, Effect::Read), "passed");
     assert_eq!(decide(BlockHighRisk, RiskLevel::High, Effect::Read), "behavior_denied");
     assert_eq!(decide(BlockHighRisk, RiskLevel::Low, Effect::Write), "behavior_denied");

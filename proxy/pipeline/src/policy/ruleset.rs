@@ -63,7 +63,7 @@ impl Ruleset {
         let mut gather = String::from("package aegis.gather\nimport rego.v1\n");
         for rule in &defined {
             // A rule that is undefined adds no pair: so it can be told from one that is empty.
-            gather.push_str(&format!("result contains [\"{rule}\", {DECISION_PACKAGE}.{rule}]\n"));
+            gather.extend(["result contains [\"", rule, "\", ", DECISION_PACKAGE, ".", rule, "]\n"]);
         }
         let problem = |error: &dyn std::fmt::Display| PolicyProblem::of_report(&error.to_string(), first.file);
         engine.add_policy(GATHER_FILE.to_owned(), gather).map_err(|e| problem(&e))?;

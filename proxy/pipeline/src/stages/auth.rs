@@ -22,7 +22,7 @@ use crate::stages::kill_switch::Disengaged;
 /// Wrong credentials from one address that get a plain 401 within [`FAILURE_WINDOW`]; further ones get 429.
 pub const FAILURES_MAX: u32 = 25;
 /// The window in which wrong credentials are counted, from the first.
-pub const FAILURE_WINDOW: Duration = Duration::from_secs(60);
+pub const FAILURE_WINDOW: Duration = Duration::from_mins(1);
 /// Addresses remembered at most (IPv6 by /64). Beyond, strangers still get 401, just never 429.
 pub const ADDRESSES_MAX: usize = 65_536;
 
@@ -141,11 +141,11 @@ fn of_api_key(
 
 impl Identified {
     /// Refuses a principal of another tenant than the request names.
-    pub(crate) fn of_named_tenant(self, request: &RequestFacts) -> Result<Self, (Self, Refusal)> {
+    pub(crate) fn of_named_tenant(self, request: &RequestFacts) -> Result<Self, Box<(Self, Refusal)>> {
         match named_tenant(request) {
             Ok(named) if named == self.principal.tenant_id => Ok(self),
-            Ok(_) => Err((self, Refusal::TenantMismatch)),
-            Err(refusal) => Err((self, refusal)),
+            Ok(_) => Err(Box::new((self, Refusal::TenantMismatch))),
+            Err(refusal) => Err(Box::new((self, refusal))),
         }
     }
 
@@ -176,10 +176,10 @@ pub(crate) fn bind(
     identified: Identified,
     agent_id: AgentId,
     _switch: &Disengaged,
-) -> Result<Caller, (Identified, Refusal)> {
+) -> Result<Caller, Box<(Identified, Refusal)>> {
     match settle(&identified, agent_id) {
         Ok((settings, agent)) => Ok(Caller { identified, settings, agent }),
-        Err(refusal) => Err((identified, refusal)),
+        Err(refusal) => Err(Box::new((identified, refusal))),
     }
 }
 

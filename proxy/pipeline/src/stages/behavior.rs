@@ -29,7 +29,7 @@ use state::AgentState;
 /// Agents remembered at most. Idle ones make room; if none is idle, a further agent is judged without memory.
 pub const AGENTS_MAX: usize = 100_000;
 /// Idle for this long, an agent is forgotten when room is needed.
-const IDLE: Duration = Duration::from_secs(7_200);
+const IDLE: Duration = Duration::from_hours(2);
 /// Observations from which on a signal has its full weight; half before.
 const OBSERVATIONS_FOR_CONFIDENCE: u64 = 20;
 /// The value from which a signal counts as triggered.

@@ -9,13 +9,13 @@ use aegis_core::score::BasisPoints;
 use aegis_core::time::Timestamp;
 
 /// How far back a chain reaches.
-const CHAIN_AGE_MAX: Duration = Duration::from_secs(7_200);
+const CHAIN_AGE_MAX: Duration = Duration::from_hours(2);
 /// Repetitions that make a loop.
 const LOOP_REPEATS: usize = 6;
 /// Calls a repeated unit may have: A A A, A B A B, A B C A B C.
 const LOOP_UNIT_MAX: usize = 3;
 /// All repetitions fall within this time; what is slower is polling, not a loop.
-const LOOP_AGE_MAX: Duration = Duration::from_secs(60);
+const LOOP_AGE_MAX: Duration = Duration::from_mins(1);
 
 /// How sure it is that a call was a certain step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -131,7 +131,7 @@ fn the_ground_has_an_order() {
         with(|c| {
             deny(c);
             sql(c);
-            c.contract = violated()
+            c.contract = violated();
         })
         .ground,
         Ground::Autonomy
@@ -140,7 +140,7 @@ fn the_ground_has_an_order() {
         with(|c| {
             deny(c);
             sql(c);
-            chain(c)
+            chain(c);
         })
         .ground,
         Ground::Policy
@@ -150,7 +150,7 @@ fn the_ground_has_an_order() {
     assert_eq!(
         with(|c| {
             sql(c);
-            c.policy = Err(PolicyFailure::Broken)
+            c.policy = Err(PolicyFailure::Broken);
         })
         .ground,
         Ground::PolicyFailure(PolicyFailure::Broken)
