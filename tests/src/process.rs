@@ -1,7 +1,7 @@
 //! One real binary under test: started, watched, stopped gently or not.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -10,7 +10,10 @@ use tokio::process::{Child, Command};
 /// The folder of the binaries under test: those of the profile this test was built in.
 pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("our own path");
-    let path = own.parent().and_then(Path::parent).expect("target/<profile>").join(name);
+    let folder = own.parent().expect("its folder");
+    // Tests are in target/<profile>/deps, the load generator beside the binaries.
+    let folder = if folder.ends_with("deps") { folder.parent().expect("target/<profile>") } else { folder };
+    let path = folder.join(name);
     assert!(path.exists(), "{} does not exist: run `make test`, or `cargo build --workspace --bins`", path.display());
     path
 }
@@ -35,7 +38,8 @@ impl Program {
         let child = Command::new(binary("aegis-dev"))
             .args(["launch", "--parent"])
             .arg(std::process::id().to_string())
-            .arg("--")
+            // A file-size limit, which tests impose, is an error to the program, not its end.
+            .args(["--", "env", "--ignore-signal=XFSZ"])
             .arg(binary(self.name))
             .args(&self.arguments)
             .envs(self.environment.iter().cloned())

@@ -15,8 +15,8 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("aegis-control-api", &["aegis-core", "aegis-ledger", "aegis-pipeline", "aegis-store"]),
     ("aegis-proxy", &["aegis-core", "aegis-ledger", "aegis-pipeline"]),
     ("aegis-dev", &["aegis-core"]),
-    ("aegis-tests", &["aegis-core", "aegis-ledger", "aegis-store"]),
-    ("aegis-benches", &["aegis-core", "aegis-ledger", "aegis-pipeline", "aegis-store"]),
+    ("aegis-tests", &["aegis-core", "aegis-store"]),
+    ("aegis-benches", &["aegis-core", "aegis-ledger", "aegis-pipeline", "aegis-tests"]),
 ];
 
 /// Libraries that shape a part stay in that part. The sample tools and the tests are programs of their own.
