@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use aegis_core::id::{AgentId, RequestId, TenantId};
 use aegis_core::principal::{Principal, Subject};
+use aegis_core::tenant::TenantStatus;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -15,7 +16,7 @@ use http::{HeaderMap, Method};
 
 use crate::access::Level;
 use crate::context::RequestContext;
-use crate::credential::{self, Presented};
+use crate::credential::{self, Presented, Verified};
 use crate::error::ApiError;
 use crate::state::App;
 
@@ -28,6 +29,7 @@ pub(crate) const AGENT_HEADER: &str = "x-agent-id";
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     principal: Arc<Principal>,
+    tenants: Arc<[TenantId]>,
     tenant_id: TenantId,
     request_id: RequestId,
 }
@@ -41,6 +43,11 @@ impl Caller {
     /// The tenant it acts in.
     pub(crate) fn tenant_id(&self) -> TenantId {
         self.tenant_id
+    }
+
+    /// The tenants it speaks for: one, or several for a sidecar.
+    pub(crate) fn tenants(&self) -> &[TenantId] {
+        &self.tenants
     }
 
     /// The name that rows carry.
@@ -94,23 +101,37 @@ async fn check(app: &App, gate: Gate, request: &Parts) -> Result<Caller, ApiErro
     let context = request.extensions.get::<RequestContext>();
     let context = context.ok_or_else(|| ApiError::bug("caller", &"no request context"))?;
     let presented = Presented::find(&request.headers, gate.query_token.then(|| request.uri.query()).flatten())?;
-    let principal = credential::verify(app, &presented, context.client).await?;
-    let tenant_id = tenant(&request.headers, &principal, gate.tenant_optional)?;
+    let Verified { principal, tenants } = credential::verify(app, &presented, context.client).await?;
+    let tenant_id = tenant(&request.headers, &tenants, gate.tenant_optional)?.unwrap_or(principal.tenant_id);
     agent(&request.headers, &principal)?;
+    let record = app.directory.record(tenant_id).ok_or(ApiError::TenantMismatch)?;
+    match record.status {
+        TenantStatus::Active => {}
+        TenantStatus::Suspended if principal.platform_admin => {}
+        TenantStatus::Suspended => return Err(ApiError::TenantSuspended),
+    }
+    app.tenant_limit.check(&record, &principal, app.clock.now())?;
     if is_write(&request.method) {
         presented.check_csrf(&request.headers)?;
     }
     if !gate.level.admits(&principal) {
         return Err(ApiError::Forbidden(gate.level));
     }
-    Ok(Caller { principal: Arc::new(principal), tenant_id, request_id: context.request_id.clone() })
+    Ok(Caller {
+        principal: Arc::new(principal),
+        tenants: tenants.into(),
+        tenant_id,
+        request_id: context.request_id.clone(),
+    })
 }
 
-fn tenant(headers: &HeaderMap, principal: &Principal, optional: bool) -> Result<TenantId, ApiError> {
-    let Some(given) = named_tenant(headers)? else {
-        return if optional { Ok(principal.tenant_id) } else { Err(ApiError::TenantHeaderRequired) };
-    };
-    if given == principal.tenant_id { Ok(given) } else { Err(ApiError::TenantMismatch) }
+fn tenant(headers: &HeaderMap, allowed: &[TenantId], optional: bool) -> Result<Option<TenantId>, ApiError> {
+    match named_tenant(headers)? {
+        None if optional => Ok(None),
+        None => Err(ApiError::TenantHeaderRequired),
+        Some(given) if allowed.contains(&given) => Ok(Some(given)),
+        Some(_) => Err(ApiError::TenantMismatch),
+    }
 }
 
 /// The tenant that `X-Tenant-ID` names, if it is there.

@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::envelope;
-use crate::error::ApiError;
+use crate::error::{ApiError, DatabaseFault};
 use crate::state::App;
 
 const REQUEST_ID: &str = "x-request-id";
@@ -54,6 +54,9 @@ pub(crate) async fn surround(State(app): State<App>, mut request: Request, next:
     let response = served.unwrap_or_else(|_| ApiError::bug("handler", &"it panicked").into_response());
     let mut response = envelope::render(response, &context.request_id, accept.as_ref());
 
+    if response.extensions().get::<DatabaseFault>().is_some() {
+        app.metrics.database_errors.inc();
+    }
     let headers = response.headers_mut();
     insert(headers, REQUEST_ID, context.request_id.as_str());
     insert(headers, TRACE_ID, &context.trace_id);

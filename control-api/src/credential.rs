@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
-use aegis_core::principal::Principal;
+use aegis_core::id::TenantId;
+use aegis_core::principal::{API_KEY_PREFIX, Claims, Principal, Role, Subject, TokenType};
 use aegis_core::secret::Secret;
+use aegis_core::time::Timestamp;
+use aegis_pipeline::credential::{CredentialError, api_key_digest, api_key_principal, is_revoked, principal_of};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use sha2::{Digest as _, Sha256};
@@ -11,9 +14,14 @@ use subtle::ConstantTimeEq as _;
 
 use crate::error::ApiError;
 use crate::state::App;
+use crate::throttle::network;
 
 /// The cookie that carries the access token.
 pub(crate) const TOKEN_COOKIE: &str = "acp_token";
+/// The cookie that carries the refresh token.
+pub(crate) const REFRESH_COOKIE: &str = "acp_refresh";
+/// The cookie from which our own page reads the CSRF token.
+pub(crate) const CSRF_COOKIE: &str = "acp_csrf";
 /// The header that proves that a write by cookie comes from our own page.
 pub(crate) const CSRF_HEADER: &str = "x-csrf-token";
 /// Bytes a credential may have at most.
@@ -86,9 +94,93 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
         .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
+/// A credential that holds.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    /// Who stands behind it.
+    pub(crate) principal: Principal,
+    /// The tenants it speaks for: one, or several for a sidecar.
+    pub(crate) tenants: Vec<TenantId>,
+}
+
 /// Makes a principal of a credential, or refuses it with one text for all reasons.
-#[expect(clippy::unused_async, reason = "revocations are looked up in the store")]
-pub(crate) async fn verify(app: &App, _presented: &Presented, _client: IpAddr) -> Result<Principal, ApiError> {
-    app.metrics.credentials_refused.with_label_values(&["unknown"]).inc();
-    Err(ApiError::InvalidToken)
+pub(crate) async fn verify(app: &App, presented: &Presented, client: IpAddr) -> Result<Verified, ApiError> {
+    app.directory.settle().await?;
+    judge(app, &presented.text).map_err(|reason| {
+        app.metrics.credentials_refused.with_label_values(&[label(reason)]).inc();
+        refuse(app, client)
+    })
+}
+
+/// Counts a wrong credential; from an address with too many of them the refusal says when to come back. A credential
+/// that verifies is never refused for its address.
+fn refuse(app: &App, client: IpAddr) -> ApiError {
+    let now = app.clock.now();
+    match app.wrong_credentials.attempt(&network(client), now) {
+        Ok(()) => ApiError::InvalidToken,
+        Err(wait) => ApiError::rate_limited("ip_auth_failures", now, wait),
+    }
+}
+
+/// What the credential is worth now: signature, time, revocation.
+pub(crate) fn judge(app: &App, text: &Secret) -> Result<Verified, CredentialError> {
+    if text.expose().starts_with(API_KEY_PREFIX) { judge_api_key(app, text) } else { judge_token(app, text) }
+}
+
+fn judge_token(app: &App, text: &Secret) -> Result<Verified, CredentialError> {
+    let (now, keys) = (app.clock.now(), app.directory.token_keys());
+    let verify = |expected| app.token_cache.verify(text, &*keys, &app.config.deployment, now, expected);
+    match verify(TokenType::Access) {
+        Ok(claims) => {
+            let tenant = app.directory.tenant(claims.tenant_id).ok_or(CredentialError::Claims)?;
+            if is_revoked(&claims, &tenant) {
+                return Err(CredentialError::Revoked);
+            }
+            Ok(Verified { principal: principal_of(&claims)?, tenants: vec![claims.tenant_id] })
+        }
+        Err(CredentialError::Purpose) => verify(TokenType::Sidecar).and_then(sidecar_of),
+        Err(other) => Err(other),
+    }
+}
+
+fn sidecar_of(claims: Claims) -> Result<Verified, CredentialError> {
+    let source = claims.sub.parse().map_err(|_| CredentialError::Claims)?;
+    if claims.role != Role::Service || !claims.tenants.contains(&claims.tenant_id) {
+        return Err(CredentialError::Claims);
+    }
+    let principal = Principal {
+        tenant_id: claims.tenant_id,
+        subject: Subject::Sidecar(source),
+        role: Role::Service,
+        scopes: None,
+        platform_admin: false,
+        token: Some((claims.jti, Timestamp::from_seconds(claims.exp))),
+    };
+    Ok(Verified { principal, tenants: claims.tenants })
+}
+
+fn judge_api_key(app: &App, text: &Secret) -> Result<Verified, CredentialError> {
+    let digest = api_key_digest(text).ok_or(CredentialError::Malformed)?;
+    let snapshot = app.directory.snapshot();
+    let found = snapshot.tenants().find_map(|(id, tenant)| Some((id, tenant.api_keys.get(&digest)?)));
+    let (tenant, key) = found.ok_or(CredentialError::UnknownApiKey)?;
+    Ok(Verified { principal: api_key_principal(tenant, key, app.clock.now())?, tenants: vec![tenant] })
+}
+
+/// The reason as a metric's label.
+fn label(reason: CredentialError) -> &'static str {
+    match reason {
+        CredentialError::Absent => "absent",
+        CredentialError::Malformed => "malformed",
+        CredentialError::Header => "header",
+        CredentialError::UnknownKey => "unknown_key",
+        CredentialError::KeyEnded => "key_ended",
+        CredentialError::Signature => "signature",
+        CredentialError::Claims => "claims",
+        CredentialError::Purpose => "purpose",
+        CredentialError::NotYetValid => "not_yet_valid",
+        CredentialError::Expired => "expired",
+        CredentialError::Revoked => "revoked",
+        CredentialError::UnknownApiKey => "unknown_api_key",
+    }
 }

@@ -43,9 +43,9 @@ impl<T> Answer<T> {
         self
     }
 
-    /// Adds a header, such as a cookie.
-    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+    /// Sets cookies.
+    pub(crate) fn cookies(mut self, cookies: Vec<HeaderValue>) -> Self {
+        self.headers.extend(cookies.into_iter().map(|cookie| (header::SET_COOKIE, cookie)));
         self
     }
 }
@@ -65,7 +65,9 @@ impl<T: Serialize> IntoResponse for Answer<T> {
             details: Vec::new(),
         };
         let mut response = enveloped.into_response();
-        response.headers_mut().extend(self.headers);
+        for (name, value) in self.headers {
+            response.headers_mut().append(name, value);
+        }
         response
     }
 }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aegis_core::time::Timestamp;
 use aegis_store::StoreError;
@@ -163,6 +164,9 @@ pub(crate) enum ApiError {
         /// What, for the log.
         cause: String,
     },
+    /// The database is at fault.
+    #[error("internal error")]
+    Store(#[source] StoreError),
     /// A bug; the text is for the log only.
     #[error("internal error")]
     Internal {
@@ -175,6 +179,12 @@ impl ApiError {
     /// A bug with what was being done and the fault.
     pub(crate) fn bug(doing: &str, fault: &dyn std::fmt::Display) -> Self {
         Self::Internal { cause: format!("{doing}: {fault}") }
+    }
+
+    /// A limit was reached; `wait` until it is worth trying again.
+    pub(crate) fn rate_limited(limit_type: &'static str, now: Timestamp, wait: Duration) -> Self {
+        let retry_after_s = wait.as_micros().div_ceil(1_000_000).max(1).try_into().unwrap_or(u64::MAX);
+        Self::RateLimited { limit_type, retry_after_s, reset_at: now.plus(wait) }
     }
 
     /// A conflict without facts.
@@ -215,7 +225,7 @@ impl ApiError {
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::UseSidecar { .. } => (StatusCode::MISDIRECTED_REQUEST, "use_sidecar"),
             Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+            Self::Internal { .. } | Self::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
         }
     }
 
@@ -244,6 +254,7 @@ impl ApiError {
             | Self::UnsupportedMediaType(_)
             | Self::RequestTimeout
             | Self::Unavailable { .. }
+            | Self::Store(_)
             | Self::Internal { .. } => Value::Null,
         }
     }
@@ -259,7 +270,6 @@ impl ApiError {
 }
 
 impl From<StoreError> for ApiError {
-    /// Contradictions and absences are the client's; everything else is ours.
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound(what) => Self::NotFound(what),
@@ -267,22 +277,27 @@ impl From<StoreError> for ApiError {
                 Self::conflict(reason, format!("{what}: {}", reason.replace('_', " ")))
             }
             StoreError::Invalid { what, reason } => Self::invalid(what, reason.replace('_', " ")),
-            StoreError::Unavailable(_) => Self::Unavailable { cause: error.to_string() },
-            StoreError::Database(_)
+            StoreError::Unavailable(cause) => Self::Unavailable { cause: format!("database: {cause}") },
+            fault @ (StoreError::Database(_)
             | StoreError::Migration(_)
             | StoreError::Corrupt(_)
             | StoreError::Entry(_)
             | StoreError::KeyFile { .. }
-            | StoreError::Url(_) => Self::bug("store", &error),
+            | StoreError::Url(_)) => Self::Store(fault),
         }
     }
 }
+
+/// Stands beside an answer that the database spoiled, for the metrics.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DatabaseFault;
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, error) = self.kind();
         match &self {
             Self::Internal { cause } => tracing::error!(error, cause, "a request failed by our fault"),
+            Self::Store(fault) => tracing::error!(error, %fault, "a request failed by the database"),
             Self::Unavailable { cause } => tracing::warn!(error, cause, "a request could not be served"),
             _ => tracing::debug!(error, "a request was refused"),
         }
@@ -291,10 +306,14 @@ impl IntoResponse for ApiError {
             facts => serde_json::value::to_raw_value(&facts).ok().map(Arc::from),
         };
         let (message, header) = (self.to_string(), self.headers());
+        let is_database = matches!(self, Self::Store(_) | Self::Unavailable { .. });
         let details = if let Self::Validation(details) = self { details } else { Vec::new() };
         let enveloped = Enveloped { status, data, error: Some(error), message, meta: Map::new(), details };
         let mut response = enveloped.into_response();
         response.headers_mut().extend(header);
+        if is_database {
+            response.extensions_mut().insert(DatabaseFault);
+        }
         response
     }
 }

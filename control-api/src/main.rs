@@ -2,18 +2,23 @@
 
 mod access;
 mod api;
+mod bootstrap;
 mod caller;
 mod config;
 mod context;
+mod cookie;
 mod credential;
+mod directory;
 mod documents;
 mod envelope;
 mod error;
 mod example;
 mod extract;
+mod lockout;
 mod metrics;
 mod openapi;
 mod operation;
+mod password;
 mod record;
 mod router;
 mod serve;
@@ -21,18 +26,23 @@ mod state;
 mod tag;
 mod telemetry;
 mod throttle;
+mod token;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use aegis_core::entropy::SystemEntropy;
-use aegis_core::time::SystemClock;
+use aegis_core::entropy::{Entropy, SystemEntropy};
+use aegis_core::time::{Clock, SystemClock};
 use aegis_store::{Keys, Store};
 use clap::{Parser, Subcommand};
 
+use crate::bootstrap::{Bootstrap, JoinToken};
 use crate::config::Config;
+use crate::password::Passwords;
 use crate::state::AppState;
+use crate::token::TokenSigner;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -55,6 +65,10 @@ struct Arguments {
 enum Command {
     /// Serves the API (the default).
     Serve,
+    /// Makes the first tenant with its administrator and a join token, and prints them as JSON.
+    Bootstrap(Bootstrap),
+    /// Makes a token with which a sidecar enrols, and prints it as JSON.
+    JoinToken(JoinToken),
 }
 
 type Fault = Box<dyn std::error::Error>;
@@ -79,16 +93,33 @@ async fn run(arguments: Arguments) -> Result<(), Fault> {
     // Every TLS user of the process shares this provider.
     rustls::crypto::ring::default_provider().install_default().map_err(|_| "a TLS provider is installed already")?;
     let telemetry = telemetry::install(&config)?;
-    let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
-    let keys = Keys::load(&config.data.dir.join("keys"), &*clock, &*entropy)?;
-    let software = concat!("aegis-control-api/", env!("CARGO_PKG_VERSION"));
-    let store = Store::open(&config.database.url, keys, software, clock.clone(), entropy.clone()).await?;
-    let app = Arc::new(AppState::new(config, store, clock, entropy)?);
-    let outcome = match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::serve(app).await,
-    };
+    let outcome = execute(arguments.command.unwrap_or(Command::Serve), config).await;
     telemetry.flush();
     outcome
+}
+
+async fn execute(command: Command, config: Config) -> Result<(), Fault> {
+    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
+    let keys_dir = config.data.dir.join("keys");
+    let keys = Keys::load(&keys_dir, &*clock, &*entropy)?;
+    let signer = TokenSigner::load(&keys_dir, &config.deployment, &*entropy)?;
+    let software = concat!("aegis-control-api/", env!("CARGO_PKG_VERSION"));
+    let store = Store::open(&config.database.url, keys, software, Arc::clone(&clock), Arc::clone(&entropy)).await?;
+    match command {
+        Command::Serve => {
+            let app = Arc::new(AppState::new(config, store.clone(), signer, clock, entropy).await?);
+            serve::serve(app).await?;
+        }
+        Command::Bootstrap(arguments) => {
+            let passwords = Passwords::new(entropy)?;
+            if let Some(made) = bootstrap::bootstrap(&arguments, &store, &signer, &passwords).await? {
+                println!("{made}");
+            }
+        }
+        Command::JoinToken(arguments) => println!("{}", bootstrap::join_token(&arguments, &store).await?),
+    }
+    store.close().await;
+    Ok(())
 }
 
 fn read_config(arguments: &Arguments) -> Result<Config, Fault> {

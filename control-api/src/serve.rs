@@ -15,14 +15,16 @@ use tokio_util::sync::CancellationToken;
 use crate::error::ApiError;
 use crate::router::router;
 use crate::state::App;
+use crate::upkeep;
 
 /// How long open requests may take to end after a signal.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// Serves until a signal comes, then lets open requests end.
 pub(crate) async fn serve(app: App) -> Result<(), Box<dyn std::error::Error>> {
-    let stopping = CancellationToken::new();
+    let stopping = app.stopping.clone();
     tokio::spawn(wait_for_signal(stopping.clone()));
+    let upkeep = tokio::spawn(upkeep::run(app.clone()));
     let mut service = router(&app);
     let metrics = Router::new().route("/metrics", get(metrics)).with_state(app.clone());
     if let Some(address) = app.config.metrics_address() {
@@ -46,6 +48,7 @@ pub(crate) async fn serve(app: App) -> Result<(), Box<dyn std::error::Error>> {
         ended = serving => ended?,
         () = overdue => tracing::warn!("some requests did not end in time"),
     }
+    upkeep.abort();
     tracing::info!("stopped");
     Ok(())
 }

@@ -2,15 +2,32 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aegis_core::entropy::Entropy;
+use aegis_core::id::TenantId;
 use aegis_core::time::{Clock, Monotonic};
+use aegis_pipeline::credential::TokenCache;
 use aegis_pipeline::policy::PlatformBundle;
-use aegis_store::Store;
+use aegis_store::{Store, token_key};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::directory::Directory;
+use crate::lockout::Lockout;
 use crate::metrics::Metrics;
-use crate::throttle::AddressLimit;
+use crate::password::Passwords;
+use crate::throttle::{AddressLimit, TenantLimit};
+use crate::token::TokenSigner;
+
+/// Failed logins of one account before it must wait.
+const ACCOUNT_FAILURES_FREE: u32 = 5;
+/// Failed logins from one address before it must wait.
+const ADDRESS_FAILURES_FREE: u32 = 25;
+/// Wrong credentials from one address before further ones are told to wait.
+const WRONG_CREDENTIALS_FREE: u32 = 25;
+/// The first wait; it doubles.
+const FIRST_WAIT: Duration = Duration::from_secs(30);
 
 /// The shared state.
 pub(crate) type App = Arc<AppState>;
@@ -27,27 +44,56 @@ pub(crate) struct AppState {
     pub(crate) clock: Arc<dyn Clock>,
     /// The randomness.
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// Tenants, revocations and keys, in memory.
+    pub(crate) directory: Arc<Directory>,
+    /// Tokens verified lately.
+    pub(crate) token_cache: TokenCache,
+    /// Issues tokens.
+    pub(crate) signer: TokenSigner,
+    /// Checks passwords.
+    pub(crate) passwords: Passwords,
+    /// Failed logins by account.
+    pub(crate) account_lockout: Lockout<(TenantId, String)>,
+    /// Failed logins by address.
+    pub(crate) address_lockout: Lockout<IpAddr>,
+    /// Wrong credentials by address.
+    pub(crate) wrong_credentials: Lockout<IpAddr>,
     /// The metrics.
     pub(crate) metrics: Metrics,
     /// Requests to public operations by address.
     pub(crate) public_limit: AddressLimit,
+    /// Requests by tenant.
+    pub(crate) tenant_limit: TenantLimit,
+    /// Ends when the process is asked to stop.
+    pub(crate) stopping: CancellationToken,
     /// When the process started.
     pub(crate) started: Monotonic,
 }
 
 impl AppState {
-    /// Builds the state.
-    pub(crate) fn new(
+    /// Builds the state on an open store.
+    pub(crate) async fn new(
         config: Config,
         store: Store,
+        signer: TokenSigner,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
+        token_key::publish(&store, signer.key(), "introduced").await?;
         Ok(Self {
+            directory: Arc::new(Directory::load(store.clone()).await?),
             store,
             platform: Arc::new(PlatformBundle::embedded()?),
-            public_limit: AddressLimit::new(config.limits.public_requests_per_second),
+            token_cache: TokenCache::default(),
+            signer,
+            passwords: Passwords::new(Arc::clone(&entropy))?,
+            account_lockout: Lockout::new(ACCOUNT_FAILURES_FREE, FIRST_WAIT),
+            address_lockout: Lockout::new(ADDRESS_FAILURES_FREE, FIRST_WAIT),
+            wrong_credentials: Lockout::new(WRONG_CREDENTIALS_FREE, FIRST_WAIT),
             metrics: Metrics::new()?,
+            public_limit: AddressLimit::new(config.limits.public_requests_per_second),
+            tenant_limit: TenantLimit::default(),
+            stopping: CancellationToken::new(),
             started: clock.monotonic(),
             config,
             clock,

@@ -35,7 +35,27 @@ pub struct Tenant {
 /// # Errors
 /// [`StoreError::Conflict`] `id_taken` if the tenant exists.
 pub async fn create(store: &Store, record: &TenantRecord) -> Result<WriteTx, StoreError> {
+    let conn = store.begin_write().await?;
+    create_in(store, conn, record).await
+}
+
+/// As [`create`], for the deployment's first tenant; of two that run at once one succeeds.
+///
+/// # Errors
+/// [`StoreError::Conflict`] `not_first` if there is a tenant already.
+pub async fn create_first(store: &Store, record: &TenantRecord) -> Result<WriteTx, StoreError> {
     let mut conn = store.begin_write().await?;
+    // The row is there before the first tenant is, so it can be waited for.
+    let mut lock = Sql::new("SELECT number FROM change_counter");
+    lock.push(conn.dialect().for_update());
+    conn.fetch_one(lock).await?;
+    if count(&mut conn).await? > 0 {
+        return Err(StoreError::Conflict { what: "tenant", reason: "not_first" });
+    }
+    create_in(store, conn, record).await
+}
+
+async fn create_in(store: &Store, mut conn: Conn, record: &TenantRecord) -> Result<WriteTx, StoreError> {
     let now = store.now();
     let sql = Sql::new(
         "INSERT INTO tenants (tenant_id, org_id, name, tier, status, record, created_at, updated_at) \
