@@ -10,14 +10,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::{Buf as _, Bytes};
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
+
+/// How long a client may take to take its farewell.
+const FAREWELL_TIME: Duration = Duration::from_secs(1);
 
 /// How long clients may take.
 #[derive(Debug, Clone, Copy)]
@@ -47,13 +51,22 @@ pub struct ClientStream {
     inner: L4Stream,
     deadlines: Deadlines,
     phase: Arc<AtomicU8>,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// What is being waited for, and until when.
+    timer: Option<(Phase, Pin<Box<Sleep>>)>,
+    /// What is still to be said before the connection is shut down.
+    farewell: Bytes,
 }
 
 impl ClientStream {
     /// Waits for the first request.
     pub fn new(inner: L4Stream, deadlines: Deadlines) -> Self {
-        Self { inner, deadlines, phase: Arc::new(AtomicU8::new(Phase::Idle as u8)), timer: None }
+        Self {
+            inner,
+            deadlines,
+            phase: Arc::new(AtomicU8::new(Phase::Idle as u8)),
+            timer: None,
+            farewell: Bytes::new(),
+        }
     }
 
     /// A request's header is complete: from here its own timeouts hold.
@@ -74,11 +87,38 @@ impl ClientStream {
         self.phase.load(Ordering::Acquire) == phase as u8
     }
 
-    /// Whether time is up; arms the timer when needed.
+    /// Whether time is up; arms the timer when a new wait begins.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let limit = if self.is(Phase::Idle) { self.deadlines.idle } else { self.deadlines.header };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        timer.as_mut().poll(cx).is_ready()
+        let (phase, limit) = if self.is(Phase::Idle) {
+            (Phase::Idle, self.deadlines.idle)
+        } else {
+            (Phase::Header, self.deadlines.header)
+        };
+        if self.timer.as_ref().is_none_or(|(armed, _)| *armed != phase) {
+            self.timer = Some((phase, Box::pin(tokio::time::sleep(limit))));
+        }
+        self.timer.as_mut().is_some_and(|(_, timer)| timer.as_mut().poll(cx).is_ready())
+    }
+
+    /// Writes the farewell, if the client takes it within a moment.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.farewell.is_empty() {
+            match Pin::new(&mut self.inner).poll_write(cx, &self.farewell) {
+                Poll::Ready(Ok(written)) if written > 0 => self.farewell.advance(written),
+                Poll::Ready(Ok(_) | Err(_)) => self.farewell.clear(),
+                Poll::Pending => {
+                    if self.timer.as_ref().is_none_or(|(armed, _)| *armed != Phase::Late) {
+                        self.timer = Some((Phase::Late, Box::pin(tokio::time::sleep(FAREWELL_TIME))));
+                    }
+                    let over = self.timer.as_mut().is_some_and(|(_, timer)| timer.as_mut().poll(cx).is_ready());
+                    if !over {
+                        return Poll::Pending;
+                    }
+                    self.farewell.clear();
+                }
+            }
+        }
+        Poll::Ready(())
     }
 }
 
@@ -96,8 +136,10 @@ impl AsyncRead for ClientStream {
             self.timer = None;
         }
         if self.is_late(cx) {
-            let phase = if self.is(Phase::Header) { Phase::Late } else { Phase::Idle };
-            self.enter(phase);
+            if self.is(Phase::Header) {
+                self.enter(Phase::Late);
+                self.farewell = late_answer();
+            }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read
@@ -114,6 +156,9 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.poll_farewell(cx));
+        // Its error, if any, comes up in the shutdown.
+        drop(std::task::ready!(Pin::new(&mut self.inner).poll_flush(cx)));
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 
@@ -136,22 +181,16 @@ const LATE_BODY: &str = concat!(
     r#""meta":{"code":408,"message":"the request was not sent in time","request_id":null}}"#
 );
 
+fn late_answer() -> Bytes {
+    let length = LATE_BODY.len();
+    let head = "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nConnection: close\r\n";
+    format!("{head}Content-Length: {length}\r\n\r\n{LATE_BODY}").into()
+}
+
 #[async_trait]
 impl Shutdown for ClientStream {
     async fn shutdown(&mut self) {
-        if self.is(Phase::Late) {
-            let length = LATE_BODY.len();
-            let answer = format!(
-                "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{LATE_BODY}"
-            );
-            // A client that does not even read this is simply closed.
-            let write = async {
-                self.inner.write_all(answer.as_bytes()).await?;
-                self.inner.flush().await
-            };
-            drop(tokio::time::timeout(Duration::from_secs(1), write).await);
-        }
-        Shutdown::shutdown(&mut self.inner).await;
+        drop(AsyncWriteExt::shutdown(self).await);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aegis_core::agent::{AgentRecord, AgentStatus, Grant, GrantEffect, RiskLevel};
 use aegis_core::entropy::SystemEntropy;
-use aegis_core::id::{AgentId, ApiKeyId, BootId, GrantId, OrgId, SourceId, TenantId};
+use aegis_core::id::{AgentId, ApiKeyId, AuditId, BootId, GrantId, OrgId, SourceId, TenantId};
 use aegis_core::pattern::ToolPattern;
 use aegis_core::principal::Scope;
 use aegis_core::secret::Secret;
@@ -14,7 +14,7 @@ use aegis_core::snapshot::{ApiKeyRecord, Change, Item, KillSwitch, Snapshot};
 use aegis_core::tenant::{DegradedModePolicy, Limits, SignalWeights, TenantRecord, TenantStatus, Tier};
 use aegis_core::time::{Clock, SystemClock, Timestamp};
 use aegis_ledger::entry::{Body, Entry};
-use aegis_ledger::rows::{DecisionRow, OutcomeRow};
+use aegis_ledger::rows::{DecisionRow, Heartbeat, OutcomeRow};
 use aegis_ledger::wire::SignedEntry;
 use aegis_pipeline::counters::MemoryCounters;
 use aegis_pipeline::pipeline::{Memory, Settings};
@@ -28,7 +28,7 @@ use aegis_proxy::idempotency::{self, IdempotencyKeys};
 use aegis_proxy::identity::Identity;
 use aegis_proxy::metrics::Metrics;
 use aegis_proxy::outbox::disk::Folder;
-use aegis_proxy::outbox::{Author, Options, Outbox};
+use aegis_proxy::outbox::{Author, Draft, Durability, Options, Outbox};
 use aegis_proxy::server::{self, Running};
 use aegis_proxy::snapshots::Snapshots;
 use aegis_proxy::tools::{Tools, routes};
@@ -147,6 +147,7 @@ impl Harness {
     /// Every call's row that the outbox holds, after gate refusals are written.
     pub(crate) async fn rows(&self) -> (Vec<DecisionRow>, Vec<OutcomeRow>) {
         self.engine.gate_log.flush(1).await;
+        self.sync().await;
         let (mut decisions, mut outcomes) = (Vec::new(), Vec::new());
         for entry in self.entries() {
             match entry.body {
@@ -156,6 +157,14 @@ impl Harness {
             }
         }
         (decisions, outcomes)
+    }
+
+    /// Rows can be shipped once they are on disk; behind a strict one, all before it are.
+    async fn sync(&self) {
+        let body = Body::Heartbeat(Heartbeat { forwarded: 0, denied: 0, errored: 0, last_seq: 0 });
+        let audit_id = AuditId::generate(now(), &SystemEntropy);
+        let draft = Draft { tenant: tenant(), audit_id, body, salt: None, durability: Durability::Strict };
+        self.engine.outbox.append(draft, self.engine.outbox.reserve().unwrap()).await.unwrap();
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {

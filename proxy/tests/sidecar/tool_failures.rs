@@ -1,7 +1,7 @@
 //! Tools that hang, lie, flood or are away.
 
 use aegis_core::decision::Outcome;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::Harness;
 
@@ -27,17 +27,19 @@ async fn every_way_a_tool_fails_has_its_answer_and_one_row() {
         let rows: Vec<_> = decisions.iter().filter(|r| r.tool == tool).collect();
         assert_eq!((rows.len(), outcomes.len()), (1, 0), "{tool}");
         assert_eq!(rows[0].outcome, outcome, "{tool}");
-        assert_eq!(got.header("x-aegis-audit-id").is_empty(), false, "{tool}");
+        assert_eq!(got.header("x-aegis-execution-id"), rows[0].execution_id.to_string(), "{tool}");
+        assert!(!got.header("x-aegis-audit-id").is_empty(), "{tool}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tool_that_keeps_failing_is_given_a_rest() {
     let harness = Harness::start().await;
-    for _ in 0..5 {
-        assert_eq!(harness.call("broken.failing").await.error(), "upstream_error");
+    // Different payloads, so that it is not taken for a loop.
+    for n in 0..5 {
+        assert_eq!(harness.call_with("broken.failing", &json!({ "n": n })).await.error(), "upstream_error");
     }
-    let got = harness.call("broken.failing").await;
+    let got = harness.call_with("broken.failing", &json!({"n": 5})).await;
     assert_eq!((got.status, got.error()), (503, "circuit_open"));
     assert_eq!(harness.upstream.calls(), 5);
     let (decisions, _) = harness.rows().await;
