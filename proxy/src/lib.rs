@@ -4,6 +4,7 @@
 //! `execute` with `tools` (the tool itself) → `outbox` (the signed row) → `reply`. `sync` keeps the snapshot fresh.
 
 pub mod admin;
+pub mod cache;
 pub mod call;
 pub mod config;
 pub mod connection;
@@ -21,6 +22,7 @@ pub mod row;
 pub mod server;
 pub mod service;
 pub mod snapshots;
+pub mod sync;
 pub mod telemetry;
 pub mod tools;
 pub mod trace;

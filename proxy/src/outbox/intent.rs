@@ -98,20 +98,27 @@ mod salt_text {
     }
 }
 
-/// What a slot says of its call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Held {
-    pub(super) intent: Intent,
+/// How far a call has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Flags {
     /// The `decision` row is written, its `outcome` is not.
     pub(super) decided: bool,
     /// The tool was not called.
     pub(super) not_called: bool,
 }
 
+/// What a slot says of its call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) intent: Intent,
+    pub(super) flags: Flags,
+}
+
 impl Held {
     /// The row that settles a call nobody will settle any more.
     pub(super) fn last_row(self) -> Body {
-        let (outcome, reason) = if self.not_called {
+        let Flags { decided, not_called } = self.flags;
+        let (outcome, reason) = if not_called {
             (Outcome::NotExecuted, "audit_unavailable: the record could not be kept, so the tool was not called")
         } else {
             (
@@ -120,14 +127,14 @@ impl Held {
             )
         };
         let intent = self.intent;
-        if self.decided {
+        if decided {
             return Body::Outcome(OutcomeRow {
                 execution_id: intent.execution_id,
                 outcome,
                 output_commitment: None,
                 redactions: std::collections::BTreeMap::new(),
                 upstream: None,
-                cost_micro_usd: if self.not_called { MicroUsd::ZERO } else { intent.cost_micro_usd },
+                cost_micro_usd: if not_called { MicroUsd::ZERO } else { intent.cost_micro_usd },
                 reason: reason.into(),
             });
         }
@@ -140,7 +147,7 @@ impl Held {
             session_id: intent.session_id,
             tool: intent.tool.as_str().to_owned(),
             action: "execute".into(),
-            decision: if self.not_called { Decision::Refused } else { intent.decision },
+            decision: if not_called { Decision::Refused } else { intent.decision },
             outcome,
             score_bp: intent.score_bp,
             risk_score: intent.score_bp.as_percent(),
@@ -156,7 +163,7 @@ impl Held {
             output_commitment: None,
             redactions: std::collections::BTreeMap::new(),
             upstream: None,
-            cost_micro_usd: if self.not_called { MicroUsd::ZERO } else { intent.cost_micro_usd },
+            cost_micro_usd: if not_called { MicroUsd::ZERO } else { intent.cost_micro_usd },
             level: Level::Intent,
             reason: reason.into(),
             count: 1,
@@ -234,14 +241,10 @@ impl Slots {
         Ok(true)
     }
 
-    /// The `decision` row of a two-row call is written.
-    pub(super) fn mark_decided(&self, slot: u32) -> io::Result<()> {
-        self.file.write_at(&[DECIDED], place(slot) + 8)
-    }
-
-    /// The call was refused before its tool.
-    pub(super) fn mark_not_called(&self, slot: u32, decided: bool) -> io::Result<()> {
-        self.file.write_at(&[NOT_CALLED | if decided { DECIDED } else { 0 }], place(slot) + 8)
+    /// Writes how far the call has come.
+    pub(super) fn mark(&self, slot: u32, flags: Flags) -> io::Result<()> {
+        let bits = if flags.decided { DECIDED } else { 0 } | if flags.not_called { NOT_CALLED } else { 0 };
+        self.file.write_at(&[bits], place(slot) + 8)
     }
 
     pub(super) fn clear(&self, slot: u32) -> io::Result<()> {
@@ -271,7 +274,8 @@ fn read_slot(bytes: &[u8]) -> Slot {
         .and_then(|json| serde_json::from_slice(json).ok());
     match intent {
         Some(intent) => {
-            Slot::Held(Box::new(Held { intent, decided: flags & DECIDED != 0, not_called: flags & NOT_CALLED != 0 }))
+            let flags = Flags { decided: flags & DECIDED != 0, not_called: flags & NOT_CALLED != 0 };
+            Slot::Held(Box::new(Held { intent, flags }))
         }
         None => Slot::Broken,
     }

@@ -57,8 +57,8 @@ fn delete_oldest(shared: &Shared, heads: &mut Heads) -> bool {
     }) else {
         return false;
     };
-    if !shared.space.lock().uncleared().is_empty() {
-        // The row that settles an uncleared slot may be in there.
+    if !shared.space.lock().unmarked().is_empty() {
+        // The row that a slot should tell of may be in there.
         shared.inbox.poke();
         return false;
     }

@@ -40,11 +40,13 @@ pub(super) struct Log {
     unsynced_bytes: u64,
     /// Segments that failed, and how many of their bytes hold.
     cuts: Vec<(u64, u64)>,
+    /// The segment that was active when the disk failed, until a fresh one is in use.
+    failed: Option<u64>,
 }
 
 impl Log {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, active: None, unsynced: VecDeque::new(), unsynced_bytes: 0, cuts: Vec::new() }
+        Self { shared, active: None, unsynced: VecDeque::new(), unsynced_bytes: 0, cuts: Vec::new(), failed: None }
     }
 
     /// Bytes of records that the active segment still takes.
@@ -121,6 +123,7 @@ impl Log {
             }
             return Err(LogError::Io(e));
         }
+        self.end_failed();
         let end = bytes.len() as u64;
         self.active = Some(begin(&mut self.shared.segments.lock().written, spare, end));
         self.unsynced.clear();
@@ -169,21 +172,31 @@ impl Log {
         }
     }
 
-    /// Ends every segment with records that may be lost at the last place that surely lasts.
+    /// Where every segment with records that may be lost surely lasts. Only the fresh segment's head makes that
+    /// their end: until it is whole, they are read as far as they go if the process dies.
     fn cut_failed(&mut self) {
-        let mut segments = self.shared.segments.lock();
+        let segments = self.shared.segments.lock();
         let mut failed: Vec<u64> = self.unsynced.iter().map(|chunk| chunk.segment).collect();
+        failed.extend(self.failed.take());
         failed.extend(self.active.take().map(|active| active.number));
-        failed.dedup();
+        self.failed = failed.last().copied();
         for number in failed {
-            if let Some(segment) = segments.get_mut(number) {
-                segment.end = Some(segment.synced);
-                self.cuts.retain(|(other, _)| *other != number);
-                self.cuts.push((number, segment.synced));
-            }
+            self.cuts.retain(|(other, _)| *other != number);
+            self.cuts.push((number, segments.synced(number)));
         }
         // A cut is told by every later head until its segment is gone.
         self.cuts.retain(|(number, _)| segments.written.iter().any(|s| s.number == *number));
+    }
+
+    /// The cuts are on disk: the segments end there.
+    fn end_failed(&mut self) {
+        let mut segments = self.shared.segments.lock();
+        self.failed = None;
+        for (number, end) in &self.cuts {
+            if let Some(segment) = segments.get_mut(*number) {
+                segment.end = Some(*end);
+            }
+        }
     }
 }
 

@@ -201,8 +201,8 @@ impl Outbox {
         };
         let found = recovery::read(&*disk, &slots, watermark.read())?;
         let mut space = Space::new(slots.count());
-        for slot in found.unsettled {
-            space.adopt(slot);
+        for (slot, flags) in found.unsettled {
+            space.adopt(slot, flags);
         }
         let shared = Arc::new(Shared {
             disk,
@@ -317,7 +317,8 @@ impl Outbox {
     pub fn facts(&self) -> OutboxFacts {
         let now = self.shared.clock.now();
         let space = self.shared.space.lock();
-        let (available, room) = (space.health == Health::Good, space.fits(ROW_RESERVE));
+        let available = space.health == Health::Good && space.unmarked().is_empty();
+        let room = space.fits(ROW_RESERVE);
         drop(space);
         let segments = self.shared.segments.lock();
         let age = segments.oldest.map_or(0, |oldest| now.since(oldest).as_millis());

@@ -13,7 +13,7 @@ use aegis_ledger::hash::Hash;
 
 use super::disk::{Disk, DiskFile, read_whole};
 use super::heads::Heads;
-use super::intent::{Held, Slot, Slots};
+use super::intent::{Flags, Held, Slot, Slots};
 use super::record::{self, Kind, Next};
 use super::segments::{Position, Segment, Segments, name, number};
 
@@ -66,7 +66,7 @@ pub(super) struct Found {
     /// Where the chains of the boots before ended.
     pub(super) heads: Heads,
     /// Slots whose calls must be settled.
-    pub(super) unsettled: Vec<u32>,
+    pub(super) unsettled: Vec<(u32, Flags)>,
     pub(super) recovery: Recovery,
 }
 
@@ -82,21 +82,23 @@ pub(super) fn read(disk: &dyn Disk, slots: &Slots, watermark: Option<Position>) 
     };
     scan(disk, watermark, &mut seen, &mut found)?;
     for (slot, held) in held {
-        let settled = match (seen.last(held.intent.execution_id), held.decided) {
-            (Some(Kind::Decision | Kind::Outcome), _) => true,
-            (Some(Kind::Pending), false) => {
-                slots.mark_decided(slot)?;
+        let mut flags = held.flags;
+        let settled = match seen.last(held.intent.execution_id) {
+            Some(Kind::Decision | Kind::Outcome) => true,
+            Some(Kind::Pending) => {
+                flags.decided = true;
+                slots.mark(slot, flags)?;
                 false
             }
-            (Some(Kind::Pending | Kind::Close | Kind::Other | Kind::Head) | None, _) => false,
+            Some(Kind::Close | Kind::Other | Kind::Head) | None => false,
         };
         if settled {
             // The process died between the row and the clearing of the slot.
             slots.clear(slot)?;
             continue;
         }
-        found.unsettled.push(slot);
-        if !held.not_called {
+        found.unsettled.push((slot, flags));
+        if !flags.not_called {
             let intent = held.intent;
             found.recovery.unknown.push(UnknownCall {
                 execution_id: intent.execution_id,
@@ -127,8 +129,9 @@ fn held_slots(slots: &Slots) -> io::Result<Vec<(u32, Held)>> {
 fn scan(disk: &dyn Disk, watermark: Option<Position>, seen: &mut Seen, found: &mut Found) -> io::Result<()> {
     let mut numbers: Vec<u64> = disk.list()?.iter().filter_map(|file| number(file)).collect();
     numbers.sort_unstable();
-    found.segments.next_number = numbers.last().map_or(1, |last| last + 1);
     found.segments.acked = watermark.unwrap_or_default();
+    // Never a number again: everything before the watermark counts as acknowledged.
+    found.segments.next_number = numbers.last().copied().unwrap_or(0).max(found.segments.acked.segment) + 1;
     let (files, cuts) = read_heads(disk, &numbers)?;
     for (number, file) in files {
         let bytes = read_whole(&*file)?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::intent::Flags;
 use super::record::RECORD_MAX;
 use super::shared::Shared;
 
@@ -52,8 +53,17 @@ pub(super) struct Space {
     free_slots: Vec<u32>,
     /// Slots whose call ended without its row: the writer settles them.
     orphans: Vec<Orphan>,
-    /// Slots whose row is written but which could not be cleared.
-    uncleared: Vec<u32>,
+    /// What could not be written to slots: flags, or that they are free.
+    unmarked: Vec<(u32, Mark)>,
+}
+
+/// What is to be written to a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Its call is settled: the slot is free.
+    Free,
+    /// How far its call has come.
+    Flags(Flags),
 }
 
 /// A slot that nobody settles, with the room that its call had reserved.
@@ -61,6 +71,7 @@ pub(super) struct Space {
 pub(super) struct Orphan {
     pub(super) slot: u32,
     pub(super) bytes: u64,
+    pub(super) flags: Flags,
 }
 
 impl Space {
@@ -72,7 +83,7 @@ impl Space {
             reserved: 0,
             free_slots: (0..slots).rev().collect(),
             orphans: Vec::new(),
-            uncleared: Vec::new(),
+            unmarked: Vec::new(),
         }
     }
 
@@ -103,10 +114,10 @@ impl Space {
     }
 
     /// A slot found held at start: its call ended with the process before.
-    pub(super) fn adopt(&mut self, slot: u32) {
+    pub(super) fn adopt(&mut self, slot: u32, flags: Flags) {
         self.free_slots.retain(|free| *free != slot);
         self.reserved += ROW_RESERVE;
-        self.orphans.push(Orphan { slot, bytes: ROW_RESERVE });
+        self.orphans.push(Orphan { slot, bytes: ROW_RESERVE, flags });
     }
 
     pub(super) fn take_orphans(&mut self, max: usize) -> Vec<Orphan> {
@@ -118,13 +129,19 @@ impl Space {
         !self.orphans.is_empty()
     }
 
-    pub(super) fn uncleared(&self) -> Vec<u32> {
-        self.uncleared.clone()
+    /// Slots that do not say what they should. Until they do no segment is deleted: the rows that tell the
+    /// same stay to be found at the next start.
+    pub(super) fn unmarked(&self) -> Vec<(u32, Mark)> {
+        self.unmarked.clone()
     }
 
-    fn slot_cleared(&mut self, slot: u32) {
-        self.uncleared.retain(|other| *other != slot);
-        self.free_slots.push(slot);
+    fn marked(&mut self, slot: u32, mark: Mark, done: bool) {
+        self.unmarked.retain(|(other, _)| *other != slot);
+        if !done {
+            self.unmarked.push((slot, mark));
+        } else if mark == Mark::Free {
+            self.free_slots.push(slot);
+        }
     }
 }
 
@@ -136,14 +153,14 @@ pub struct Reservation {
     shared: Arc<Shared>,
     slot: Option<u32>,
     bytes: u64,
-    decided: bool,
+    flags: Flags,
 }
 
 impl Reservation {
     /// Room for one row, without an intent.
     pub(super) fn room(shared: &Arc<Shared>) -> Result<Self, AuditUnavailable> {
         shared.space.lock().reserve(ROW_RESERVE)?;
-        Ok(Self { shared: Arc::clone(shared), slot: None, bytes: ROW_RESERVE, decided: false })
+        Ok(Self { shared: Arc::clone(shared), slot: None, bytes: ROW_RESERVE, flags: Flags::default() })
     }
 
     /// Room for `rows` rows and a slot that `write` fills.
@@ -163,7 +180,10 @@ impl Reservation {
             slot
         };
         let refused = match write(slot) {
-            Ok(true) => return Ok(Self { shared: Arc::clone(shared), slot: Some(slot), bytes, decided: false }),
+            Ok(true) => {
+                let flags = Flags::default();
+                return Ok(Self { shared: Arc::clone(shared), slot: Some(slot), bytes, flags });
+            }
             Ok(false) => AuditUnavailable::Row,
             Err(e) => {
                 shared.failed("write an intent", &e);
@@ -171,13 +191,13 @@ impl Reservation {
             }
         };
         shared.space.lock().release(bytes);
-        clear_slot(shared, slot);
+        mark_slot(shared, slot, Mark::Free);
         Err(refused)
     }
 
     /// A slot left by a call that nobody will settle.
-    pub(super) fn adopted(shared: &Arc<Shared>, orphan: Orphan, decided: bool) -> Self {
-        Self { shared: Arc::clone(shared), slot: Some(orphan.slot), bytes: orphan.bytes, decided }
+    pub(super) fn adopted(shared: &Arc<Shared>, orphan: Orphan) -> Self {
+        Self { shared: Arc::clone(shared), slot: Some(orphan.slot), bytes: orphan.bytes, flags: orphan.flags }
     }
 
     /// The row is in the log: the slot is cleared, the room given back. Dying before the slot is cleared is
@@ -186,17 +206,15 @@ impl Reservation {
         let bytes = std::mem::take(&mut self.bytes);
         self.shared.space.lock().release(bytes);
         if let Some(slot) = self.slot.take() {
-            clear_slot(&self.shared, slot);
+            mark_slot(&self.shared, slot, Mark::Free);
         }
     }
 
     /// The `decision` row is in the log; the room for the `outcome` row stays.
     pub(super) fn decided(mut self) -> Self {
         // Dying before the mark: the pending row in the log says the same at the next start.
-        if let Some(Err(e)) = self.slot.map(|slot| self.shared.slots.mark_decided(slot)) {
-            self.shared.failed("mark an intent", &e);
-        }
-        self.decided = true;
+        self.flags.decided = true;
+        self.mark();
         let freed = self.bytes.saturating_sub(ROW_RESERVE);
         self.bytes -= freed;
         self.shared.space.lock().release(freed);
@@ -204,9 +222,14 @@ impl Reservation {
     }
 
     /// Gives the call up before its tool was called: the row will say so.
-    pub(super) fn abandon(self) {
-        if let Some(Err(e)) = self.slot.map(|slot| self.shared.slots.mark_not_called(slot, self.decided)) {
-            self.shared.failed("mark an intent", &e);
+    pub(super) fn abandon(mut self) {
+        self.flags.not_called = true;
+        self.mark();
+    }
+
+    fn mark(&self) {
+        if let Some(slot) = self.slot {
+            mark_slot(&self.shared, slot, Mark::Flags(self.flags));
         }
     }
 }
@@ -215,7 +238,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         match self.slot.take() {
             Some(slot) => {
-                self.shared.space.lock().orphans.push(Orphan { slot, bytes: self.bytes });
+                self.shared.space.lock().orphans.push(Orphan { slot, bytes: self.bytes, flags: self.flags });
                 self.shared.inbox.poke();
             }
             None => self.shared.space.lock().release(self.bytes),
@@ -223,17 +246,14 @@ impl Drop for Reservation {
     }
 }
 
-/// Clears a slot whose row is in the log, and makes it free; else remembers to try again.
-pub(super) fn clear_slot(shared: &Shared, slot: u32) {
-    match shared.slots.clear(slot) {
-        Ok(()) => shared.space.lock().slot_cleared(slot),
-        Err(e) => {
-            // Until it is cleared no segment is deleted, so the row that settles it stays to be found.
-            shared.failed("clear an intent", &e);
-            let mut space = shared.space.lock();
-            if !space.uncleared.contains(&slot) {
-                space.uncleared.push(slot);
-            }
-        }
+/// Writes to a slot what it must say; else remembers to try again.
+pub(super) fn mark_slot(shared: &Shared, slot: u32, mark: Mark) {
+    let written = match mark {
+        Mark::Free => shared.slots.clear(slot),
+        Mark::Flags(flags) => shared.slots.mark(slot, flags),
+    };
+    if let Err(e) = &written {
+        shared.failed("mark an intent", e);
     }
+    shared.space.lock().marked(slot, mark, written.is_ok());
 }

@@ -12,7 +12,7 @@ use super::intent::Slot;
 use super::log::{Log, LogError};
 use super::record::RECORD_MAX;
 use super::shared::{Done, Job, Shared};
-use super::space::{AuditUnavailable, Health, Reservation, clear_slot};
+use super::space::{AuditUnavailable, Health, Reservation, mark_slot};
 use super::sync_desk::Waiter;
 use super::{Appended, Draft, Durability};
 use aegis_core::decision::Level;
@@ -192,15 +192,18 @@ impl Writer {
         if self.stalled || self.health() != Health::Good {
             return;
         }
-        for slot in self.shared.space.lock().uncleared() {
-            clear_slot(&self.shared, slot);
+        let unmarked = self.shared.space.lock().unmarked();
+        for (slot, mark) in unmarked {
+            mark_slot(&self.shared, slot, mark);
         }
         let orphans = self.shared.space.lock().take_orphans(BATCH_MAX);
         let mut jobs = Vec::with_capacity(orphans.len());
         for orphan in orphans {
             match self.shared.slots.read(orphan.slot) {
-                Ok(Slot::Held(held)) => {
-                    let reservation = Reservation::adopted(&self.shared, orphan, held.decided);
+                Ok(Slot::Held(mut held)) => {
+                    let reservation = Reservation::adopted(&self.shared, orphan);
+                    // The slot may be behind, if it could not be marked.
+                    held.flags = orphan.flags;
                     let (tenant, salt) = (held.intent.tenant_id, held.intent.salt);
                     let audit_id = AuditId::generate(self.shared.clock.now(), &*self.entropy);
                     let body = held.last_row();
@@ -208,11 +211,11 @@ impl Writer {
                     jobs.push(Job { draft, reservation, pending: false, reply: None });
                 }
                 // The intent was never written whole.
-                Ok(Slot::Free | Slot::Broken) => Reservation::adopted(&self.shared, orphan, false).settle(),
+                Ok(Slot::Free | Slot::Broken) => Reservation::adopted(&self.shared, orphan).settle(),
                 Err(e) => {
                     self.shared.failed("read an intent", &e);
                     self.stalled = true;
-                    drop(Reservation::adopted(&self.shared, orphan, false));
+                    drop(Reservation::adopted(&self.shared, orphan));
                 }
             }
         }

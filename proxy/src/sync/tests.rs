@@ -1,0 +1,1 @@
+//! The line to the control plane, against a small fake one.
