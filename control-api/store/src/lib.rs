@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod agent_activity;
 pub mod audit;
+pub mod boot_key;
 pub mod credential;
 pub mod error;
 pub mod grant;

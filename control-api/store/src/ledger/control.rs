@@ -23,13 +23,15 @@ pub struct ControlSource {
     keys: Keys,
     boot: BootId,
     boot_key: PrivateKey,
+    opened_at: Timestamp,
     software: String,
 }
 
 impl ControlSource {
     pub(crate) fn new(keys: Keys, software: &str, clock: &dyn Clock, entropy: &dyn Entropy) -> Self {
-        let boot = BootId::generate(clock.now(), entropy);
-        Self { keys, boot, boot_key: PrivateKey::generate(entropy), software: software.to_owned() }
+        let opened_at = clock.now();
+        let boot = BootId::generate(opened_at, entropy);
+        Self { keys, boot, boot_key: PrivateKey::generate(entropy), opened_at, software: software.to_owned() }
     }
 
     /// Its id, for ever.
@@ -45,6 +47,11 @@ impl ControlSource {
     /// This process start.
     pub const fn boot(&self) -> BootId {
         self.boot
+    }
+
+    /// When this process started.
+    pub const fn opened_at(&self) -> Timestamp {
+        self.opened_at
     }
 
     /// The public half of the key that signs in this process.

@@ -26,9 +26,9 @@ use crate::sql::Sql;
 use crate::store::Store;
 
 /// How long an entry that is wrong in itself holds its chain.
-pub(crate) const POISON_HOLD: Duration = Duration::from_secs(60);
+pub(crate) const POISON_HOLD: Duration = Duration::from_mins(1);
 /// How long a chain waits for entries that are missing.
-pub(crate) const GAP_HOLD: Duration = Duration::from_secs(600);
+pub(crate) const GAP_HOLD: Duration = Duration::from_mins(10);
 
 /// What became of one tenant's part of a batch.
 #[derive(Debug, Default)]

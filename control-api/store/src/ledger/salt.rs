@@ -60,13 +60,12 @@ pub(crate) async fn put_all(
     let mut rows: Vec<Vec<Value>> = Vec::with_capacity(salts.len());
     for new in salts {
         let month = new.ts.month_start();
-        let key = match keys.get(&(new.agent, month)) {
-            Some(key) => *key,
-            None => {
-                let key = month_key(db, store, tenant, new.agent, month).await?;
-                keys.insert((new.agent, month), key);
-                key
-            }
+        let key = if let Some(key) = keys.get(&(new.agent, month)) {
+            *key
+        } else {
+            let key = month_key(db, store, tenant, new.agent, month).await?;
+            keys.insert((new.agent, month), key);
+            key
         };
         let sealed = seal(&key, &new.salt, &salt_context(tenant, new.audit_id), store.entropy())?;
         rows.push(vec![tenant.into(), new.audit_id.into(), new.agent.into(), month.into(), sealed.into()]);

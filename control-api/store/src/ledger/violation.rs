@@ -85,6 +85,14 @@ pub async fn list(db: &mut Conn, tenant: TenantId, limit: u32, offset: u64) -> R
     db.fetch_all(sql).await?.iter().map(from_row).collect()
 }
 
+/// A tenant's violations that have not resolved themselves, newest first.
+pub async fn list_open(db: &mut Conn, tenant: TenantId, limit: u32) -> Result<Vec<Violation>, StoreError> {
+    let mut sql = Sql::new("SELECT ");
+    sql.push(COLUMNS).push(" FROM ledger_violations WHERE NOT settled AND tenant_id = ").push_bind(tenant);
+    sql.push(" ORDER BY first_seen DESC, violation_id DESC LIMIT ").push_bind(limit.min(VIOLATIONS_PAGE_MAX));
+    db.fetch_all(sql).await?.iter().map(from_row).collect()
+}
+
 /// How many of a tenant's violations have not resolved themselves.
 pub async fn count_open(db: &mut Conn, tenant: TenantId) -> Result<u64, StoreError> {
     let sql = Sql::new("SELECT COUNT(*) AS n FROM ledger_violations WHERE tenant_id = $1 AND NOT settled").bind(tenant);

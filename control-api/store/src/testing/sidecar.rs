@@ -43,7 +43,7 @@ impl TestSidecar {
         let mut hash = [0; 32];
         SystemEntropy.fill(&mut hash);
         let mut tx = t.store.write(tenant).await.expect("a write");
-        let end = t.store.now().plus(std::time::Duration::from_secs(60));
+        let end = t.store.now().plus(std::time::Duration::from_mins(1));
         crate::join_token::create(&mut tx, &hash, "test", end, 1).await.expect("a join token");
         let tx = tx.record(admin("join_token.create", "join_token")).await.expect("an entry");
         tx.commit().await.expect("a commit");
