@@ -155,16 +155,20 @@ fn floor(evidence: &Evidence<'_>, findings: &[Finding]) -> BasisPoints {
     }
 }
 
+/// Contract, then policy, then findings and behaviour; but a rule that only escalates is not what kills.
 fn ground(evidence: &Evidence<'_>, inference: BasisPoints) -> Ground {
-    let behaving = evidence.behavior.findings.iter().map(|f| f.score).max().unwrap_or(0);
-    let spoke = |p: &PolicyVerdict| !p.denies.is_empty() || !p.escalations.is_empty();
+    let worst_behavior = evidence.behavior.findings.iter().map(|f| f.score).max().unwrap_or(0);
+    let behavior = BasisPoints::from_percent(worst_behavior).max(evidence.behavior.score);
+    let by_itself = if inference >= behavior { Ground::Finding } else { Ground::Behavior };
+    let kills = inference.max(BasisPoints::from_percent(worst_behavior)) >= BasisPoints::from_percent(KILL_FINDING);
     match evidence.policy {
         _ if evidence.contract.is_violated() => Ground::Autonomy,
         Err(failure) => Ground::PolicyFailure(failure.clone()),
-        Ok(policy) if spoke(policy) => Ground::Policy,
+        Ok(policy) if !policy.denies.is_empty() => Ground::Policy,
         Ok(_) if evidence.degraded == Degraded::Blocked => Ground::Behavior,
-        Ok(_) if inference >= BasisPoints::from_percent(behaving).max(evidence.behavior.score) => Ground::Finding,
-        Ok(_) => Ground::Behavior,
+        Ok(_) if kills => by_itself,
+        Ok(policy) if !policy.escalations.is_empty() => Ground::Policy,
+        Ok(_) => by_itself,
     }
 }
 

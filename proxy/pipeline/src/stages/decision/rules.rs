@@ -49,11 +49,11 @@ pub(super) fn ids(
                 .concat()
         }
         Ground::PolicyFailure(_) | Ground::Policy => [rules, seen(ESCALATE_FINDING), behaved].concat(),
-        Ground::Finding => [seen(RULE_FINDING), behaved].concat(),
+        Ground::Finding => [seen(RULE_FINDING), rules, behaved].concat(),
         Ground::Behavior if evidence.degraded == Degraded::Blocked => {
-            [stale.clone(), behaved, seen(RULE_FINDING)].concat()
+            [stale.clone(), rules, behaved, seen(RULE_FINDING)].concat()
         }
-        Ground::Behavior => [behaved, seen(RULE_FINDING)].concat(),
+        Ground::Behavior => [behaved, rules, seen(RULE_FINDING)].concat(),
     };
     ids.extend(of(&policy.monitors));
     ids.extend(stale);

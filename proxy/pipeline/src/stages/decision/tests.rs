@@ -146,6 +146,13 @@ fn the_ground_has_an_order() {
         Ground::Policy
     );
     assert_eq!(with(sql).ground, Ground::Finding);
+    let ask = |case: &mut Case| case.policy_mut().escalations = vec![hit("e", Severity::Critical)];
+    assert_eq!(with(ask).ground, Ground::Policy);
+    let killed = with(|c| {
+        ask(c);
+        sql(c);
+    });
+    assert_eq!((killed.ground, killed.rule_ids), (Ground::Finding, vec!["finding.destructive_sql".into(), "e".into()]));
     assert_eq!(with(chain).ground, Ground::Behavior);
     assert_eq!(
         with(|c| {
