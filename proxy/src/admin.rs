@@ -1,9 +1,10 @@
 //! The admin port: liveness, readiness, metrics. Not for agents, and without secrets.
 
-use std::sync::Arc;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use aegis_core::time::Clock;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
@@ -23,11 +24,17 @@ const DEADLINES: Deadlines = Deadlines { idle: Duration::from_secs(10), header: 
 /// After so long without a word from the control plane it counts as away: three of its pings.
 const AWAY_AFTER: Duration = Duration::from_secs(3 * aegis_core::sidecar::WATCH_PING_S);
 
-/// What the admin port shows.
+/// The admin port. It answers from the first moment; what it shows comes when the sidecar is enrolled.
 pub struct Admin {
+    /// Where it listens.
+    pub address: SocketAddr,
+    shown: OnceLock<Shown>,
+}
+
+/// What the admin port shows.
+struct Shown {
     engine: Arc<Engine>,
     in_flight: Arc<InFlight>,
-    clock: Arc<dyn Clock>,
 }
 
 /// A small answer.
@@ -38,13 +45,24 @@ struct Page {
 }
 
 impl Admin {
-    /// Shows this engine.
-    pub fn new(engine: Arc<Engine>, in_flight: Arc<InFlight>) -> Arc<Self> {
-        Arc::new(Self { clock: Arc::clone(&engine.clock), engine, in_flight })
+    /// Binds the port and serves it for as long as the process lives.
+    ///
+    /// # Errors
+    /// If it cannot be bound.
+    pub async fn start(address: SocketAddr) -> io::Result<Arc<Self>> {
+        let listener = TcpListener::bind(address).await?;
+        let admin = Arc::new(Self { address: listener.local_addr()?, shown: OnceLock::new() });
+        tokio::spawn(Arc::clone(&admin).serve(listener));
+        Ok(admin)
     }
 
-    /// Serves the port for as long as the process lives.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+    /// Shows this engine from now on.
+    pub fn show(&self, engine: Arc<Engine>, in_flight: Arc<InFlight>) {
+        // The first engine stays: there is one per process.
+        drop(self.shown.set(Shown { engine, in_flight }));
+    }
+
+    async fn serve(self: Arc<Self>, listener: TcpListener) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
@@ -83,25 +101,28 @@ impl Admin {
     fn page(&self, path: &str) -> Page {
         let json =
             |status, body: serde_json::Value| Page { status, content_type: "application/json", body: body.to_string() };
-        match path {
-            "/livez" => json(200, json!({"status": "alive"})),
-            "/readyz" => {
-                let (status, body) = self.readiness();
+        match (path, self.shown.get()) {
+            ("/livez", _) => json(200, json!({"status": "alive"})),
+            ("/readyz" | "/metrics", None) => json(503, json!({"status": "starting"})),
+            ("/readyz", Some(shown)) => {
+                let (status, body) = shown.readiness();
                 json(status, body)
             }
-            "/metrics" => match self.metrics() {
+            ("/metrics", Some(shown)) => match shown.metrics() {
                 Ok(body) => Page { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body },
                 Err(_) => json(500, json!({"error": "internal_error"})),
             },
             _ => json(404, json!({"error": "not_found"})),
         }
     }
+}
 
+impl Shown {
     /// 503 only without any snapshot or while draining; else 200, and honest about its state.
     fn readiness(&self) -> (u16, serde_json::Value) {
         let snapshot = self.engine.snapshots.load();
         let outbox = self.engine.outbox.facts();
-        let age = self.clock.now().since(snapshot.data().confirmed_at);
+        let age = self.engine.clock.now().since(snapshot.data().confirmed_at);
         let version = snapshot.data().version;
         let stale = age > self.engine.settings.max_staleness;
         let control_plane_away = age > AWAY_AFTER;
@@ -134,7 +155,7 @@ impl Admin {
         let gauges = &metrics.gauges;
         let outbox = self.engine.outbox.facts();
         let snapshot = self.engine.snapshots.load();
-        let age = self.clock.now().since(snapshot.data().confirmed_at);
+        let age = self.engine.clock.now().since(snapshot.data().confirmed_at);
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let (answers, bytes) = self.engine.keys.size();
         let open = self.engine.tools.iter().filter(|tool| tool.breaker.is_open()).count();

@@ -16,6 +16,8 @@ pub const PREFIX: &str = "AEGIS_PROXY";
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// This sidecar's name for people; the machine's if empty.
+    pub name: String,
     /// The address clients reach this sidecar at, as the control plane is told.
     pub public_url: String,
     /// The file of tool routes.
@@ -43,6 +45,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            name: String::new(),
             public_url: "http://127.0.0.1:8000".into(),
             tools_file: "config/tools.toml".into(),
             listen: Listen::default(),
@@ -175,13 +178,11 @@ pub struct Outbox {
     pub bytes_max: u64,
     /// Bytes of one segment file.
     pub segment_bytes: u64,
-    /// Between syncs to disk, milliseconds.
-    pub sync_ms: u64,
 }
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { bytes_max: 1024 * 1024 * 1024, segment_bytes: 16 * 1024 * 1024, sync_ms: 5 }
+        Self { bytes_max: 1024 * 1024 * 1024, segment_bytes: 16 * 1024 * 1024 }
     }
 }
 
@@ -283,7 +284,6 @@ impl Config {
         let outbox = &self.outbox;
         require(outbox.segment_bytes >= 1024 * 1024, "outbox.segment_bytes", "must be at least 1048576")?;
         require(outbox.bytes_max >= 2 * outbox.segment_bytes, "outbox.bytes_max", "must hold two segments at least")?;
-        require((1..=1_000).contains(&outbox.sync_ms), "outbox.sync_ms", "must be 1-1000")?;
         require((1..=3_600).contains(&self.idempotency.ttl_s), "idempotency.ttl_s", "must be 1-3600")?;
         require(self.idempotency.answers_max >= 1, "idempotency.answers_max", "must be at least 1")?;
         require(self.idempotency.bytes_max >= 65_536, "idempotency.bytes_max", "must be at least 65536")?;

@@ -35,6 +35,7 @@ use self::stream::Streaming;
 use crate::call::{self, CallHead};
 use crate::gate_log::GateLog;
 use crate::idempotency::{Begun, First, IdempotencyKeys, Key};
+use crate::latency::DecisionLatency;
 use crate::metrics::Metrics;
 use crate::outbox::{Draft, Durability, Outbox};
 use crate::reply::{About, Reply};
@@ -62,6 +63,8 @@ pub struct Engine {
     pub gate_log: Arc<GateLog>,
     /// Repeated keys.
     pub keys: Arc<IdempotencyKeys>,
+    /// How long decisions take.
+    pub latency: DecisionLatency,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Time.
@@ -237,19 +240,19 @@ impl Engine {
             refusal = self.snapshots.revoked(tenant) => Err((attempt::ABORTED, Some(refusal))),
             got = attempt::call(&tool, &request) => got.map_err(|failure| (failure, None)),
         };
-        let took = self.clock.monotonic().since(began);
-        self.metrics.tool_seconds.with_label_values(&[&tool.label()]).observe(took.as_secs_f64());
+        let spent = self.clock.monotonic().since(began);
+        self.metrics.tool_seconds.with_label_values(&[&tool.label()]).observe(spent.as_secs_f64());
         match &got {
             Ok(_) => trial.succeeded(),
             Err((failure, _)) if failure.blames_tool() => trial.failed(),
             Err(_) => drop(trial),
         }
         match got {
-            Ok(attempt::Got::Whole(answer)) => case.answered(permit, room, answer, took).await,
+            Ok(attempt::Got::Whole(answer)) => case.answered(permit, room, answer, spent).await,
             Ok(attempt::Got::Stream(opened)) => {
                 Answer::Stream(Box::new(Streaming::new(case, permit, room, place, opened, began)))
             }
-            Err((failure, refusal)) => case.failed(permit, room, failure, refusal, took).await,
+            Err((failure, refusal)) => case.failed(permit, room, failure, refusal, spent).await,
         }
     }
 
@@ -321,7 +324,7 @@ impl Engine {
         about.score = record.score;
         about.execution_id = Some(execution_id);
         let input = row::commit_input(&salt, &record, &payload);
-        let row = row::decision_row(
+        let body = row::decision_row(
             &record,
             execution_id,
             Some(input),
@@ -334,7 +337,7 @@ impl Engine {
         let draft = Draft {
             tenant: record.tenant_id,
             audit_id,
-            body: Body::Decision(Box::new(row)),
+            body: Body::Decision(Box::new(body)),
             salt: Some(salt),
             durability: Durability::Bounded,
         };
@@ -378,9 +381,14 @@ impl Engine {
     }
 
     fn observe(&self, timeline: &Timeline) {
+        let mut deciding = 0;
         for step in timeline.steps() {
             self.metrics.stage(step.stage, std::time::Duration::from_micros(step.micros));
+            if step.stage <= Stage::Enforcement {
+                deciding += step.micros;
+            }
         }
+        self.latency.record(deciding);
     }
 
     /// Gives back a permit's money, or takes it.

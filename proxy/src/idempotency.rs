@@ -228,7 +228,7 @@ mod tests {
 
     fn keys(answers_max: usize, bytes_max: usize) -> (Arc<ManualClock>, Arc<IdempotencyKeys>) {
         let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_000)));
-        let limits = Limits { ttl: Duration::from_secs(60), answers_max, bytes_max };
+        let limits = Limits { ttl: Duration::from_mins(1), answers_max, bytes_max };
         (Arc::clone(&clock), IdempotencyKeys::new(clock, limits))
     }
 
@@ -262,7 +262,7 @@ mod tests {
         first(&keys, 1).await.answered(ExecutionId::from_uuid(Uuid::from_u128(5)), reply(3));
         assert!(matches!(keys.begin(key(1), body(1)).await, Begun::Replay(r) if r.size() >= 3));
         assert!(matches!(keys.begin(key(1), body(2)).await, Begun::Reused));
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         assert!(matches!(keys.begin(key(1), body(2)).await, Begun::First(_)));
     }
 

@@ -4,6 +4,7 @@
 //! `execute` with `tools` (the tool itself) → `outbox` (the signed row) → `reply`. `sync` keeps the snapshot fresh.
 
 pub mod admin;
+pub mod boot;
 pub mod cache;
 pub mod call;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod gate_log;
 pub mod idempotency;
 pub mod identity;
 pub mod inflight;
+pub mod latency;
 pub mod listener;
 pub mod metrics;
 pub mod outbox;

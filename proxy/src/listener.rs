@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::{HttpPersistentSettings, HttpServerApp};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::{GetSocketDigest as _, SocketDigest, Stream};
@@ -147,6 +147,6 @@ async fn converse(proxy: &Arc<HttpProxy<Service>>, stream: ClientStream, stop: &
         if *stop.borrow() {
             session.set_keepalive(None);
         }
-        next = proxy.process_new_http(session, stop).await.map(|reused| reused.consume());
+        next = proxy.process_new_http(session, stop).await.map(ReusedHttpStream::consume);
     }
 }

@@ -123,7 +123,7 @@ impl Reply {
     }
 
     /// A call that went through.
-    pub fn executed(about: &About, done: Executed<'_>) -> Self {
+    pub fn executed(about: &About, done: &Executed<'_>) -> Self {
         let data = ExecutedData {
             action: about.decision,
             tool_name: about.tool_name.as_deref(),
@@ -173,6 +173,7 @@ impl Reply {
     }
 
     /// The same answer, for a repeated idempotency key.
+    #[must_use]
     pub fn replayed(&self, about: &About) -> Self {
         let mut reply = self.clone();
         reply

@@ -112,7 +112,7 @@ pub fn policy_ref(policy: &PolicyInForce) -> PolicyRef {
 /// The call as a refusal: the stable identifier first, then what was known.
 pub fn refuse(record: &mut CallRecord, reason: &str) {
     record.decision = Decision::Refused;
-    record.reason = reason.to_owned();
+    reason.clone_into(&mut record.reason);
 }
 
 fn findings(record: &CallRecord) -> Vec<RowFinding> {

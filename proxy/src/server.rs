@@ -8,7 +8,6 @@ use std::time::Duration;
 use pingora::apps::HttpServerApp as _;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -37,23 +36,22 @@ pub struct Running {
     stop: watch::Sender<bool>,
     connections: TaskTracker,
     accepting: JoinHandle<()>,
-    background: Vec<JoinHandle<()>>,
+    gate_log: JoinHandle<()>,
     grace: Duration,
 }
 
-/// Binds the ports and serves.
+/// Binds the agents' port and serves.
 ///
 /// # Errors
 /// If a port cannot be bound.
-pub async fn start(config: &Config, engine: Arc<Engine>) -> io::Result<Running> {
+pub async fn start(config: &Config, engine: Arc<Engine>, admin: Arc<Admin>) -> io::Result<Running> {
     let listener = Listener::bind(&config.listen.address).await?;
-    let admin_listener = TcpListener::bind(config.listen.admin).await?;
     let address = listener.address();
-    let admin = admin_listener.local_addr()?;
     let in_flight = Arc::new(InFlight::new(config.limits.concurrent_calls, engine.metrics.calls_in_flight.clone()));
     let control = ControlPlane::new(config).ok_or_else(|| io::Error::other("control.url has no host"))?;
     let service = Service::new(Arc::clone(&engine), control, Arc::clone(&in_flight), config);
-    let conf = Arc::new(ServerConf { threads: config.listen.threads, ..ServerConf::default() });
+    let ca_file = config.control.ca_file.to_str().filter(|path| !path.is_empty()).map(str::to_owned);
+    let conf = Arc::new(ServerConf { threads: config.listen.threads, ca_file, ..ServerConf::default() });
     let proxy = Arc::new(http_proxy(&conf, service));
     let (stop, stopped) = watch::channel(false);
     let connections = TaskTracker::new();
@@ -66,20 +64,18 @@ pub async fn start(config: &Config, engine: Arc<Engine>) -> io::Result<Running> 
         connections.clone(),
         stopped,
     ));
-    let background = vec![
-        tokio::spawn(Admin::new(Arc::clone(&engine), Arc::clone(&in_flight)).serve(admin_listener)),
-        tokio::spawn(write_gate_log(Arc::clone(&engine))),
-    ];
+    admin.show(Arc::clone(&engine), Arc::clone(&in_flight));
+    let gate_log = tokio::spawn(write_gate_log(Arc::clone(&engine)));
     Ok(Running {
         address,
-        admin,
+        admin: admin.address,
         engine,
         in_flight,
         proxy,
         stop,
         connections,
         accepting,
-        background,
+        gate_log,
         grace: Duration::from_secs(config.timeouts.grace_s),
     })
 }
@@ -100,9 +96,7 @@ impl Running {
         self.engine.gate_log.flush(self.engine.snapshots.load().data().version).await;
         // Dying before this line is like a crash: the next start closes the chains and settles the intents.
         self.engine.outbox.close("stopped").await;
-        for task in &self.background {
-            task.abort();
-        }
+        self.gate_log.abort();
     }
 }
 

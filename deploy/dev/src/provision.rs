@@ -116,8 +116,7 @@ pub async fn bootstrap(layout: &Layout, control_api: &Path) -> Result<Credential
             .stdin(Stdio::null())
             .stdout(answer)
             .stderr(Stdio::piped())
-            .spawn()?
-            .wait_with_output()
+            .output()
             .await?;
         if !done.status.success() {
             return Err(Fault::Bootstrap(String::from_utf8_lossy(&done.stderr).trim().to_owned()));

@@ -160,7 +160,7 @@ impl Case {
             content_type: answer.content_type.as_deref(),
             receipt: Receipt::of(&proof.signed, proof.level),
         };
-        let reply = Arc::new(Reply::executed(&self.about, done));
+        let reply = Arc::new(Reply::executed(&self.about, &done));
         self.remember(Some(&reply));
         Answer::Whole(reply)
     }

@@ -15,7 +15,7 @@ fn about() -> About {
                 limit_type: LimitType::TenantDailyRequest,
                 limit: 1_000,
                 remaining: 900,
-                reset_after: Duration::from_secs(60),
+                reset_after: Duration::from_mins(1),
             },
             LimitView {
                 limit_type: LimitType::TenantRps,

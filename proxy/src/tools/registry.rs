@@ -141,7 +141,7 @@ mod tests {
     fn the_nearest_route_wins() {
         rustls::crypto::ring::default_provider().install_default().ok();
         let names = ["*", "db.*", "db.query", "db.admin.*"];
-        let text: String = names.iter().map(|n| format!("[[tool]]\nname = \"{n}\"\nurl = \"http://h\"\n")).collect();
+        let text: String = names.map(|n| ["[[tool]]\nname = \"", n, "\"\nurl = \"http://h\"\n"].concat()).concat();
         let routes = super::super::routes::parse(&text, &Environment::new(), 1_000).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let tools = Tools::new(routes, &clock, Duration::from_secs(1)).unwrap();

@@ -20,7 +20,7 @@ use crate::config::{Environment, RESPONSE_BYTES_MAX};
 /// How often an idempotent call may be repeated at most.
 pub const RETRIES_MAX: u32 = 3;
 /// The longest a tool may take.
-pub const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+pub const TIMEOUT_MAX: Duration = Duration::from_mins(10);
 
 /// What is wrong with the routes, for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -220,13 +220,13 @@ fn read_line(line: Line, environment: &Environment, response_bytes: usize) -> Re
         timeout,
         concurrency: line.concurrency,
         retries: line.retries,
-        credential: line.credential.map(|c| read_credential(c, environment)).transpose()?,
+        credential: line.credential.as_ref().map(|c| read_credential(c, environment)).transpose()?,
         cost: MicroUsd::parse_usd(&line.cost_usd).map_err(|e| format!("cost_usd: {e}"))?,
         audit_mode: AuditMode::parse(&line.audit_mode).ok_or("audit_mode must be bounded or strict")?,
         effect: Effect::parse(&line.effect).ok_or("effect must be read or write")?,
         redact_pii: line.redact_pii,
         response_bytes,
-        hints: Arc::new(read_hints(line.hints)?),
+        hints: Arc::new(read_hints(&line.hints)?),
     })
 }
 
@@ -253,19 +253,19 @@ fn read_base(text: &str) -> Result<Base, String> {
     }
 }
 
-fn read_hints(line: HintsLine) -> Result<ToolHints, String> {
+fn read_hints(line: &HintsLine) -> Result<ToolHints, String> {
     let default = ToolHints::default();
     let read =
         |text: &String| Destination::parse(text).map_err(|e| format!("hints.allowed_destinations: `{text}`: {e}"));
-    let transfer_cap = match line.transfer_cap_usd {
-        Some(text) => MicroUsd::parse_usd(&text).map_err(|e| format!("hints.transfer_cap_usd: {e}"))?,
+    let transfer_cap = match &line.transfer_cap_usd {
+        Some(text) => MicroUsd::parse_usd(text).map_err(|e| format!("hints.transfer_cap_usd: {e}"))?,
         None => default.transfer_cap,
     };
     let allowed_destinations = line.allowed_destinations.iter().map(read).collect::<Result<_, _>>()?;
-    Ok(ToolHints { roles: line.roles, allowed_destinations, transfer_cap })
+    Ok(ToolHints { roles: line.roles.clone(), allowed_destinations, transfer_cap })
 }
 
-fn read_credential(line: CredentialLine, environment: &Environment) -> Result<ToolCredential, String> {
+fn read_credential(line: &CredentialLine, environment: &Environment) -> Result<ToolCredential, String> {
     let header =
         HeaderName::from_bytes(line.header.as_bytes()).map_err(|_| "credential.header is not a header name")?;
     let secret = match (line.file.as_os_str().is_empty(), line.env.is_empty()) {

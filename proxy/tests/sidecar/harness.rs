@@ -21,11 +21,13 @@ use aegis_pipeline::pipeline::{Memory, Settings};
 use aegis_pipeline::policy::PlatformBundle;
 use aegis_pipeline::snapshot::DecisionSnapshot;
 use aegis_pipeline::stages::output_filter::OutputFilter;
+use aegis_proxy::admin::Admin;
 use aegis_proxy::config::{self, Config, Environment};
 use aegis_proxy::execute::Engine;
 use aegis_proxy::gate_log::GateLog;
 use aegis_proxy::idempotency::{self, IdempotencyKeys};
 use aegis_proxy::identity::Identity;
+use aegis_proxy::latency::DecisionLatency;
 use aegis_proxy::metrics::Metrics;
 use aegis_proxy::outbox::disk::Folder;
 use aegis_proxy::outbox::{Author, Draft, Durability, Options, Outbox};
@@ -102,8 +104,11 @@ impl Harness {
         config.listen.address = "127.0.0.1:0".into();
         config.listen.admin = "127.0.0.1:0".parse().unwrap();
         let platform = Arc::new(PlatformBundle::embedded().unwrap());
-        let engine = Arc::new(engine(&config, &folder, &upstream, &platform));
-        let running = server::start(&config, Arc::clone(&engine)).await.unwrap();
+        let data = Snapshot::default().with(items(), 1, now());
+        let snapshots = Snapshots::new(DecisionSnapshot::build(data, "test", None, &platform));
+        let engine = Arc::new(engine(&config, &folder, &upstream, snapshots));
+        let admin = Admin::start(config.listen.admin).await.unwrap();
+        let running = server::start(&config, Arc::clone(&engine), admin).await.unwrap();
         Self {
             base: format!("http://{}", running.address.unwrap()),
             admin: format!("http://{}", running.admin),
@@ -141,7 +146,8 @@ impl Harness {
         let item = engaged.then_some(Item::KillSwitch(switch));
         let change = Change { version, tenant_id: tenant(), key: "kill_switch".into(), item };
         let data = self.engine.snapshots.load().data().with([change], version, now());
-        self.engine.snapshots.publish(Arc::new(DecisionSnapshot::build(data, "test", None, &self.platform)));
+        let next = DecisionSnapshot::build(data, "test", None, &self.platform);
+        self.engine.snapshots.publish(Arc::new(next));
     }
 
     /// Every call's row that the outbox holds, after gate refusals are written.
@@ -202,7 +208,7 @@ pub(crate) fn now() -> Timestamp {
     SystemClock::new().now()
 }
 
-fn engine(config: &Config, folder: &tempfile::TempDir, upstream: &Upstream, platform: &Arc<PlatformBundle>) -> Engine {
+fn engine(config: &Config, folder: &tempfile::TempDir, upstream: &Upstream, snapshots: Snapshots) -> Engine {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let entropy = Arc::new(SystemEntropy);
     let identity = Arc::new(Identity::open(folder.path(), &*entropy).unwrap());
@@ -217,15 +223,13 @@ fn engine(config: &Config, folder: &tempfile::TempDir, upstream: &Upstream, plat
     let (outbox, _) = Outbox::open(disk, options, author, Arc::clone(&clock), entropy.clone()).unwrap();
     let outbox = Arc::new(outbox);
     let metrics = Arc::new(Metrics::new().unwrap());
-    let data = Snapshot::default().with(items(), 1, now());
-    let snapshot = DecisionSnapshot::build(data, "test", None, platform);
     let tools =
         routes::parse(&tools_toml(upstream), &Environment::from([("T".into(), "tool-secret".into())]), 1_000_000)
             .unwrap();
-    let limits = idempotency::Limits { ttl: Duration::from_secs(60), answers_max: 100, bytes_max: 1_000_000 };
+    let limits = idempotency::Limits { ttl: Duration::from_mins(1), answers_max: 100, bytes_max: 1_000_000 };
     let gate_log = GateLog::new(Arc::clone(&outbox), Arc::clone(&metrics), Arc::clone(&clock), entropy.clone());
     Engine {
-        snapshots: Arc::new(Snapshots::new(snapshot)),
+        snapshots: Arc::new(snapshots),
         memory: Memory::default(),
         counters: Arc::new(MemoryCounters::restored([], now())),
         settings: Settings::default(),
@@ -234,6 +238,7 @@ fn engine(config: &Config, folder: &tempfile::TempDir, upstream: &Upstream, plat
         gate_log: Arc::new(gate_log),
         outbox,
         keys: IdempotencyKeys::new(Arc::clone(&clock), limits),
+        latency: DecisionLatency::new(Arc::clone(&clock)),
         metrics,
         clock,
         entropy,

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_compression::tokio::bufread::GzipEncoder;
 use parking_lot::Mutex;
@@ -10,12 +9,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+/// Header and body.
+pub(crate) type Request = (String, Vec<u8>);
+
 /// The tool server.
 #[derive(Clone)]
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     /// Header and body of each request.
-    pub(crate) requests: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    pub(crate) requests: Arc<Mutex<Vec<Request>>>,
     /// Lets `gated` tools answer.
     pub(crate) gate: Arc<Notify>,
 }
@@ -124,7 +126,7 @@ async fn stream(socket: &mut TcpStream, chunks: &[&[u8]]) -> std::io::Result<()>
 }
 
 /// One request with a `Content-Length`; `None` when the client is done.
-pub(crate) async fn read_request(socket: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+pub(crate) async fn read_request(socket: &mut TcpStream) -> Option<Request> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {

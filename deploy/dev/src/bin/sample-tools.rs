@@ -1,6 +1,5 @@
 //! `sample-tools`: the server of the sample tools.
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +25,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     match serve(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
