@@ -32,33 +32,35 @@
 //! }
 //! ```
 
+mod states;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegis_core::agent::AgentRecord;
 use aegis_core::decision::{Decision, Stage};
 use aegis_core::finding::Finding;
 use aegis_core::id::SessionId;
 use aegis_core::money::MicroUsd;
-use aegis_core::principal::Principal;
-use aegis_core::tenant::TenantRecord;
 use aegis_core::time::{Clock, Monotonic, Timestamp};
 use aegis_core::tool_call::ToolCall;
 
-use crate::counters::{Counted, Counters, LimitView, Reservation};
+use crate::counters::{Counted, Counters};
 use crate::detect::{DetectInput, Detectors};
 use crate::facts::{RequestFacts, ToolFacts};
 use crate::record::{CallRecord, KnownCaller, NO_OVERLAY, PolicyInForce, Stopped};
 use crate::refusal::{Refusal, Refused};
 use crate::snapshot::DecisionSnapshot;
-use crate::stages::auth::{self, AuthMemory, Caller, Identified};
+use crate::stages::auth::{self, AuthMemory, Caller};
 use crate::stages::behavior::{self, BehaviorMemory, Observation};
-use crate::stages::decision::{self, Evidence, Verdict};
+use crate::stages::decision::{self, Evidence};
 use crate::stages::enforcement::{self, InForce, Ruling};
 use crate::stages::policy::Question;
 use crate::stages::{inference, kill_switch, policy, rate_limit};
 use crate::timeline::{StageOutcome, Timeline};
+
+use states::known;
+pub use states::{Admitted, Denied, Judged, Metered, Permit};
 
 /// What operators may set.
 #[derive(Debug, Clone, Copy)]
@@ -94,143 +96,6 @@ pub struct Pipeline<'a> {
     pub clock: &'a dyn Clock,
     /// What operators set.
     pub settings: &'a Settings,
-}
-
-/// A caller that passed stages 0 and 1. The body may be read now.
-#[derive(Debug)]
-pub struct Admitted {
-    caller: Caller,
-    request: RequestFacts,
-    /// The snapshot that admitted it.
-    version: u64,
-    timeline: Timeline,
-}
-
-impl Admitted {
-    /// Who asks.
-    pub fn principal(&self) -> &Principal {
-        &self.caller.identified.principal
-    }
-
-    /// For which tenant.
-    pub fn tenant(&self) -> &Arc<TenantRecord> {
-        &self.caller.settings
-    }
-
-    /// On behalf of which agent.
-    pub fn agent(&self) -> &Arc<AgentRecord> {
-        &self.caller.agent
-    }
-
-    /// The same, for the row of a refusal that the service makes between the steps.
-    pub fn known(&self) -> KnownCaller {
-        known(&self.caller)
-    }
-
-    /// The stages so far.
-    pub fn timeline(&self) -> &Timeline {
-        &self.timeline
-    }
-}
-
-/// A call that passed stage 2: it counts, and its money is reserved.
-#[derive(Debug)]
-pub struct Metered {
-    caller: Caller,
-    request: RequestFacts,
-    call: ToolCall,
-    payload: String,
-    tool: ToolFacts,
-    counted: Counted,
-    timeline: Timeline,
-}
-
-impl Metered {
-    /// All limits and what is left of them, for `RateLimit-*` headers.
-    pub fn limits(&self) -> &[LimitView] {
-        &self.counted.limits
-    }
-}
-
-/// A call with its verdict (stages 3 to 6), which nobody has acted on yet.
-#[derive(Debug)]
-pub struct Judged {
-    metered: Metered,
-    verdict: Verdict,
-    in_force: InForce,
-    policy: PolicyInForce,
-    snapshot_version: u64,
-}
-
-impl Judged {
-    /// The verdict.
-    pub fn verdict(&self) -> &Verdict {
-        &self.verdict
-    }
-}
-
-/// The right to call the tool, once: what execution demands. Only stage 7 makes one.
-#[derive(Debug)]
-#[must_use = "a permit holds reserved money: settle it"]
-pub struct Permit {
-    call: ToolCall,
-    payload: String,
-    tool: ToolFacts,
-    limits: Vec<LimitView>,
-    reservation: Reservation,
-    record: CallRecord,
-}
-
-/// A call that its verdict refuses. Its money is given back already.
-#[derive(Debug)]
-pub struct Denied {
-    /// Why.
-    pub refusal: Refusal,
-    /// The call, for its row.
-    pub record: CallRecord,
-    /// The canonical payload, for its commitment.
-    pub payload: String,
-    /// All limits and what is left of them.
-    pub limits: Vec<LimitView>,
-}
-
-impl Permit {
-    /// The call.
-    pub fn call(&self) -> &ToolCall {
-        &self.call
-    }
-
-    /// The canonical payload: what was judged, is committed to, and goes to the tool.
-    pub fn payload(&self) -> &str {
-        &self.payload
-    }
-
-    /// What the route says about the tool.
-    pub fn tool(&self) -> &ToolFacts {
-        &self.tool
-    }
-
-    /// All limits and what is left of them.
-    pub fn limits(&self) -> &[LimitView] {
-        &self.limits
-    }
-
-    /// What is known of the call, for its row.
-    pub fn record(&self) -> &CallRecord {
-        &self.record
-    }
-
-    /// The last look before the tool is called, and while it is: refuses if the kill switch was engaged since.
-    pub fn still_holds(&self, snapshot: &DecisionSnapshot) -> Result<(), Refusal> {
-        kill_switch::recheck(snapshot, self.record.tenant_id)
-    }
-
-    /// Ends the call: what it did cost replaces what was reserved (zero if the tool was never called).
-    pub fn settle(mut self, actual: MicroUsd, counters: &dyn Counters, clock: &dyn Clock) -> CallRecord {
-        counters.settle(self.reservation, actual, clock.now());
-        self.record.cost = actual;
-        self.record
-    }
 }
 
 impl Pipeline<'_> {
@@ -415,16 +280,6 @@ impl Pipeline<'_> {
         timeline.close(stage, StageOutcome::Refuse, began, self.clock);
         Box::new(Stopped { refused: Refused { refusal, stage }, caller, timeline })
     }
-}
-
-impl Identified {
-    fn known(&self) -> KnownCaller {
-        KnownCaller { tenant_id: self.principal.tenant_id, principal: self.principal.label(), agent_id: None }
-    }
-}
-
-fn known(caller: &Caller) -> KnownCaller {
-    KnownCaller { agent_id: Some(caller.agent.id), ..caller.identified.known() }
 }
 
 /// The session the call names: in its body, else in its header.
