@@ -18,7 +18,9 @@ bulk_pii if "bulk_pii_read" in facts.suspected
 bulk_pii if {
 	facts.tool_family in {"crm", "data", "database", "db", "dwh", "export", "hr", "warehouse"}
 	some field in ["columns", "fields", "select"]
-	some column in input.payload[field]
+	columns := input.payload[field]
+	is_array(columns)
+	some column in columns
 	is_string(column)
 	lower(column) in pii_columns
 	bulk_pii_is_unbounded

@@ -27,3 +27,20 @@ test_nothing_is_refused_without_a_cause if {
 	count(data.aegis.decision.deny) == 0 with input as calm
 	count(data.aegis.decision.escalate) == 0 with input as calm
 }
+
+# An error in a built-in would refuse the call with `policy_error`: no shape of payload may cause one.
+test_payloads_of_any_shape_are_judged if {
+	every tool in ["data.read", "finance.wire", "k8s.request", "terraform.run", "are.run", "mail.send"] {
+		every value in [null, true, 7, "text", [], [[1], {"a": null}], {}, {"a": {"b": []}}] {
+			fields := ["amount", "columns", "currency", "destroy", "external", "fields", "kind", "limit", "name", "namespace", "to", "type", "verb"]
+			call := {
+				"agent": {"status": "ACTIVE", "granted": true, "risk_level": "critical", "metadata": {"wire_cap_usd": "x", "internal_accounts": ""}},
+				"principal": {"role": "AGENT"}, "tool_name": tool, "tool": {"effect": "write"},
+				"payload": {field: value | some field in fields},
+				"findings": [{"id": "k8s_prod_destruction", "score": 90, "pointer": p} | some p in ["", "/", "/name", "/name/0/a", "name"]],
+			}
+			count(data.aegis.decision.deny) >= 0 with input as call
+			count(data.aegis.decision.escalate) >= 0 with input as call
+		}
+	}
+}

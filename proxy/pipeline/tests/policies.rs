@@ -20,6 +20,8 @@ fn bundle() -> Vec<(String, String)> {
 
 fn failures(files: &[(String, String)]) -> (usize, Vec<String>) {
     let mut engine = Engine::new();
+    // As in the pipeline: a built-in that fails is an error, not a rule that is silent.
+    engine.set_strict_builtin_errors(true);
     let mut tests = Vec::new();
     for (path, text) in files {
         let package = engine.add_policy(path.clone(), text.clone()).unwrap();
