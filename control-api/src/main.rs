@@ -25,6 +25,8 @@ mod serve;
 mod state;
 mod tag;
 mod telemetry;
+#[cfg(test)]
+mod testing;
 mod throttle;
 mod token;
 mod upkeep;

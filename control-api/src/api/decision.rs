@@ -218,3 +218,6 @@ fn kill(caller: &Caller, state: &SwitchState) -> entry::Body {
     };
     entry::Body::Kill(Kill { actor: caller.label(), engaged: state.engaged.then(|| state.last.clone()), user_id })
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,3 +39,6 @@ pub(crate) fn operations() -> Vec<Operation> {
         ],
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,3 +35,6 @@ pub(crate) fn operations() -> Vec<Operation> {
         ],
     )
 }
+
+#[cfg(test)]
+mod tests;
