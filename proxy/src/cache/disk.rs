@@ -52,12 +52,9 @@ impl SledCache {
                 open(folder)?
             }
         };
-        match tree.get(SCHEMA_KEY)?.as_deref().and_then(number) {
-            Some(SCHEMA) => {}
-            Some(_) | None => {
-                tree.clear()?;
-                tree.insert(SCHEMA_KEY, &SCHEMA.to_le_bytes())?;
-            }
+        if tree.get(SCHEMA_KEY)?.as_deref().and_then(number) != Some(SCHEMA) {
+            tree.clear()?;
+            tree.insert(SCHEMA_KEY, &SCHEMA.to_le_bytes())?;
         }
         Ok(Self { tree })
     }

@@ -80,9 +80,12 @@ pub fn set_state<T: Serialize>(cache: &dyn Cache, name: &str, state: &T) {
     }
 }
 
+/// What keeps the state of counters and behaviour in the cache.
+pub type Export = Arc<dyn Fn(&dyn Cache) + Send + Sync>;
+
 /// Writes state every few seconds and once more, flushed, at the end. `export` runs on a blocking thread and
 /// keeps what it likes with [`set_state`].
-pub async fn keep_state(cache: Arc<dyn Cache>, export: Arc<dyn Fn(&dyn Cache) + Send + Sync>, stop: CancellationToken) {
+pub async fn keep_state(cache: Arc<dyn Cache>, export: Export, stop: CancellationToken) {
     loop {
         let ended = tokio::time::timeout(STATE_INTERVAL, stop.cancelled()).await.is_ok();
         let (cache, export) = (Arc::clone(&cache), Arc::clone(&export));

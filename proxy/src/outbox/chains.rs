@@ -16,7 +16,7 @@ use aegis_ledger::rows::{Close, Heartbeat, Open};
 use aegis_ledger::signing::{BATCH_MAX, PrivateKey, boot_statement};
 use aegis_ledger::wire::SignedEntry;
 
-use super::heads::Heads;
+use super::heads::{ChainHead, Heads};
 use super::record::{self, Facts};
 use super::shared::{Job, Shared};
 use super::{Author, Counts};
@@ -61,13 +61,13 @@ pub(super) struct Chains {
     entropy: Arc<dyn Entropy>,
     /// Where the boots before ended.
     previous: Heads,
-    chains: HashMap<TenantId, Chain>,
+    tenants: HashMap<TenantId, Chain>,
 }
 
 impl Chains {
     pub(super) fn new(author: Author, previous: Heads, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let key = PrivateKey::generate(&*entropy);
-        Self { author, key, clock, entropy, previous, chains: HashMap::new() }
+        Self { author, key, clock, entropy, previous, tenants: HashMap::new() }
     }
 
     /// Numbers, links, encodes and signs the rows, each tenant's first behind an `open`. Nothing is changed:
@@ -78,7 +78,7 @@ impl Chains {
         let (mut rows, mut refused) = (Vec::with_capacity(jobs.len() + 1), Vec::new());
         for job in jobs {
             let tenant = job.draft.tenant;
-            let known = cursors.get(&tenant).copied().or_else(|| self.chains.get(&tenant).map(|c| c.cursor));
+            let known = cursors.get(&tenant).copied().or_else(|| self.tenants.get(&tenant).map(|c| c.cursor));
             let opened = match known {
                 Some(cursor) => Ok((cursor, None)),
                 None => self.open(tenant).map(|open| (open.after, Some(open))),
@@ -105,7 +105,7 @@ impl Chains {
     /// The rows of the writer's own that are due: heartbeats of chains in which rows flow.
     pub(super) fn heartbeats(&self, shared: &Shared) -> Vec<Ready> {
         let now = self.clock.monotonic();
-        let due = self.chains.iter().filter(|(_, c)| c.flowing && now.since(c.beat_at) >= HEARTBEAT_INTERVAL);
+        let due = self.tenants.iter().filter(|(_, c)| c.flowing && now.since(c.beat_at) >= HEARTBEAT_INTERVAL);
         let rows = due.filter_map(|(tenant, chain)| {
             let counts = shared.counts.get(tenant).map(|c| *c).unwrap_or_default();
             let body = Body::Heartbeat(Heartbeat {
@@ -121,7 +121,7 @@ impl Chains {
 
     /// The last row of every chain.
     pub(super) fn closes(&self, reason: &str) -> Vec<Ready> {
-        let rows = self.chains.iter().filter_map(|(tenant, chain)| {
+        let rows = self.tenants.iter().filter_map(|(tenant, chain)| {
             let body = Body::Close(Close { reason: reason.to_owned() });
             self.encode(*tenant, chain.cursor, self.audit_id(), body).ok()
         });
@@ -131,7 +131,7 @@ impl Chains {
     /// The row is written: its chain moves on.
     pub(super) fn commit(&mut self, ready: &Ready, shared: &Shared) {
         let now = self.clock.monotonic();
-        let chain = self.chains.entry(ready.facts.tenant).or_insert_with(|| Chain {
+        let chain = self.tenants.entry(ready.facts.tenant).or_insert_with(|| Chain {
             cursor: ready.after,
             beat_at: now,
             flowing: false,
@@ -158,7 +158,7 @@ impl Chains {
             identity_key_id: identity.key().public().id().0,
             identity_signature: identity.key().sign(&boot_statement(tenant, *source, *boot, &boot_key)),
             software: software.clone(),
-            previous: self.previous.0.get(&tenant).filter(|head| head.source == *source).map(|head| head.previous()),
+            previous: self.previous.0.get(&tenant).filter(|head| head.source == *source).map(ChainHead::previous),
         };
         self.encode(tenant, Cursor::start(tenant, *source, *boot), self.audit_id(), Body::Open(open))
     }

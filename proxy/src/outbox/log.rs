@@ -128,13 +128,13 @@ impl Log {
         self.active = Some(begin(&mut self.shared.segments.lock().written, spare, end));
         self.unsynced.clear();
         self.unsynced_bytes = 0;
-        let room = self.room();
-        let mut space = self.shared.space.lock();
-        space.active_free = room;
-        if space.health == Health::Failed {
-            space.health = Health::Good;
+        let active_free = self.room();
+        let mut account = self.shared.space.lock();
+        account.active_free = active_free;
+        if account.health == Health::Failed {
+            account.health = Health::Good;
         }
-        drop(space);
+        drop(account);
         self.shared.sync.resume();
         self.shared.shippable.notify_one();
         Ok(())
@@ -143,8 +143,8 @@ impl Log {
     fn take_spare(&self) -> Option<Spare> {
         let spare = self.shared.segments.lock().spares.pop_front();
         if spare.is_some() {
-            let mut space = self.shared.space.lock();
-            space.spare_free = space.spare_free.saturating_sub(usable(self.shared.options.segment_bytes));
+            let mut room = self.shared.space.lock();
+            room.spare_free = room.spare_free.saturating_sub(usable(self.shared.options.segment_bytes));
         }
         // The keeper makes the next one.
         self.shared.keeper.ring();

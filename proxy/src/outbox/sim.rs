@@ -85,11 +85,10 @@ impl State {
         let at = self.operations;
         self.operations += 1;
         match self.fault {
-            Fault::None => Ok(()),
             Fault::Fail { from, count, kind, part } if (from..from.saturating_add(count)).contains(&at) => {
                 Err((kind.into(), part))
             }
-            Fault::Fail { .. } => Ok(()),
+            Fault::None | Fault::Fail { .. } => Ok(()),
             Fault::Die { from, .. } if at < from => Ok(()),
             Fault::Die { from, part } => Err((io::Error::other("dead"), if at == from { part } else { 0 })),
         }

@@ -208,9 +208,8 @@ impl Shipped {
     fn accounts(&self, n: u128) -> bool {
         let (decisions, outcomes) = self.of(n);
         match decisions.as_slice() {
-            [] => outcomes.is_empty(),
             [Outcome::Pending] => outcomes.len() == 1,
-            [_] => outcomes.is_empty(),
+            [] | [_] => outcomes.is_empty(),
             _ => false,
         }
     }

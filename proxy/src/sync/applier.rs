@@ -46,17 +46,17 @@ impl Applier {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CacheError> {
         let (applied, _) = watch::channel(Applied::default());
-        let applier = Self { snapshots, cache, clock, applied };
-        match applier.cache.snapshot() {
-            Ok(Some(snapshot)) => applier.put(snapshot, applier.clock.now()),
+        let this = Self { snapshots, cache, clock, applied };
+        match this.cache.snapshot() {
+            Ok(Some(snapshot)) => this.put(snapshot, this.clock.now()),
             Ok(None) => {}
             Err(CacheError::Corrupt(problem)) => {
                 tracing::error!(problem, "the cached snapshot is damaged, all of it is asked for anew");
-                applier.cache.forget()?;
+                this.cache.forget()?;
             }
             Err(error) => return Err(error),
         }
-        Ok(applier)
+        Ok(this)
     }
 
     /// What was put in force last.

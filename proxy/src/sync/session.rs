@@ -17,7 +17,7 @@ use super::client::{Client, SyncError, exchange};
 use crate::identity::{Enrolment, Identity, IdentityError};
 
 /// How long before its end a credential is renewed.
-const RENEW_BEFORE: Duration = Duration::from_secs(600);
+const RENEW_BEFORE: Duration = Duration::from_mins(10);
 /// Bytes a join token file may have at most.
 const TOKEN_BYTES_MAX: usize = 4_096;
 

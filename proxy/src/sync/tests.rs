@@ -1,30 +1,24 @@
 //! The line to the control plane, against a small fake one.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_core::entropy::SystemEntropy;
 use aegis_core::id::{AuditId, BootId, SourceId, TenantId};
-use aegis_core::secret::Secret;
-use aegis_core::sidecar::{
-    ENROLL_CONTEXT, EnrollRequest, Heartbeat, HeartbeatAck, LatencySummary, SidecarCredential, ToolAnnouncement,
-    WatchFrame,
-};
+use aegis_core::sidecar::{LatencySummary, ToolAnnouncement, WatchFrame};
 use aegis_core::snapshot::{Change, Item, KillSwitch, Snapshot};
 use aegis_core::time::{Clock, SystemClock, Timestamp};
 use aegis_ledger::entry::{Body, Entry};
 use aegis_ledger::rows::Close;
-use aegis_ledger::signing::PublicKey;
-use aegis_ledger::wire::{Ack, IngestAnswer, SignedEntry};
 use aegis_pipeline::counters::TenantUsage;
 use aegis_pipeline::policy::PlatformBundle;
 use aegis_pipeline::snapshot::DecisionSnapshot;
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use self::fake::{Fake, Ingest, serve};
 use super::watch::{Assembler, Event};
 use super::*;
 use crate::cache::{Cache, SledCache};
@@ -33,35 +27,9 @@ use crate::outbox::disk::Folder;
 use crate::outbox::{Author, Draft, Durability, Options, Outbox};
 use crate::snapshots::Snapshots;
 
+mod fake;
+
 const TOKEN: &str = "join-me";
-
-/// What the fake does with a batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Ingest {
-    /// Commits it and says so.
-    Commit,
-    /// Commits it and hangs up.
-    LoseAnswer,
-    /// Answers with this status.
-    Status(u16),
-}
-
-#[derive(Default)]
-struct Fake {
-    /// What happens to the next batches; then all are committed.
-    ingest: VecDeque<Ingest>,
-    /// Rows, in the order they were committed first.
-    committed: Vec<Vec<u8>>,
-    known: HashSet<Vec<u8>>,
-    batches: usize,
-    /// Lines for the next watch connections; the last one is held open.
-    watch: VecDeque<Vec<String>>,
-    since: Vec<String>,
-    heartbeats: Vec<Heartbeat>,
-    credentials: usize,
-    /// Enrolments refused before one is accepted.
-    refuse_enrolments: usize,
-}
 
 fn source() -> SourceId {
     SourceId::from_uuid(Uuid::from_u128(7))
@@ -78,7 +46,7 @@ fn frame(frame: &WatchFrame) -> String {
 fn change(version: u64, engaged: bool) -> Change {
     let switch =
         KillSwitch { engaged_at: Timestamp::from_seconds(1), engaged_by: "user:1".into(), reason: "stop".into() };
-    let item = engaged.then(|| Item::KillSwitch(switch));
+    let item = engaged.then_some(Item::KillSwitch(switch));
     Change { version, tenant_id: tenant(), key: "kill_switch".into(), item }
 }
 
@@ -89,116 +57,6 @@ fn delta(full: bool, change: Change, version: u64) -> Vec<String> {
         frame(&WatchFrame::Change(change)),
         frame(&WatchFrame::Commit { version, at }),
     ]
-}
-
-async fn serve(fake: Arc<Mutex<Fake>>, listener: TcpListener) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(answer(Arc::clone(&fake), stream));
-    }
-}
-
-async fn answer(fake: Arc<Mutex<Fake>>, mut stream: TcpStream) {
-    let mut bytes = Vec::new();
-    let head = loop {
-        if let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
-            break at + 4;
-        }
-        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
-            return;
-        }
-    };
-    let text = String::from_utf8(bytes[..head].to_vec()).unwrap().to_ascii_lowercase();
-    let length = text.lines().find_map(|l| l.strip_prefix("content-length: ")).map_or(0, |l| l.parse().unwrap());
-    while bytes.len() < head + length {
-        stream.read_buf(&mut bytes).await.unwrap();
-    }
-    let path = text.split(' ').nth(1).unwrap().to_owned();
-    let (path, query) = path.split_once('?').unwrap_or((&path, ""));
-    let body = &bytes[head..];
-    let (status, answer) = match path {
-        "/internal/sidecar/enroll" => enroll(&fake, &text, body),
-        "/internal/sidecar/renew" => (200, credential(&fake)),
-        "/internal/sidecar/heartbeat" => {
-            fake.lock().heartbeats.push(serde_json::from_slice(body).unwrap());
-            let ack = HeartbeatAck { at: Timestamp::from_seconds(1), version: 1 };
-            (200, serde_json::to_string(&ack).unwrap())
-        }
-        "/internal/audit/entries" => match ingest(&fake, body) {
-            Some(answer) => answer,
-            None => return,
-        },
-        _ => return watch(&fake, query, stream).await,
-    };
-    let length = answer.len();
-    let text = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{answer}");
-    let _gone = stream.write_all(text.as_bytes()).await;
-}
-
-async fn watch(fake: &Mutex<Fake>, query: &str, mut stream: TcpStream) {
-    let (lines, last) = {
-        let mut fake = fake.lock();
-        fake.since.push(query.to_owned());
-        (fake.watch.pop_front().unwrap_or_default(), fake.watch.is_empty())
-    };
-    let text = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}\n", lines.join("\n"));
-    let _gone = stream.write_all(text.as_bytes()).await;
-    if last {
-        std::future::pending::<()>().await;
-    }
-}
-
-fn enroll(fake: &Mutex<Fake>, head: &str, body: &[u8]) -> (u16, String) {
-    let request: EnrollRequest = serde_json::from_slice(body).unwrap();
-    let key = PublicKey::parse(&request.identity_key).unwrap();
-    let statement = format!("{ENROLL_CONTEXT}{}", hex::encode(Secret::new(TOKEN).digest()));
-    assert_eq!(key.verify(statement.as_bytes(), &request.proof), Ok(()));
-    assert!(head.contains(&format!("bearer {TOKEN}")));
-    let refuse = std::mem::replace(&mut fake.lock().refuse_enrolments, 0);
-    if refuse > 0 {
-        fake.lock().refuse_enrolments = refuse - 1;
-        return (503, r#"{"success":false,"error":"unavailable"}"#.into());
-    }
-    (200, credential(fake))
-}
-
-fn credential(fake: &Mutex<Fake>) -> String {
-    fake.lock().credentials += 1;
-    let answer = SidecarCredential {
-        source: source(),
-        credential: "secret".into(),
-        expires_at: SystemClock::new().now().plus(Duration::from_secs(3_600)),
-        tenants: vec![tenant()],
-        deployment: "local".into(),
-    };
-    serde_json::to_string(&answer).unwrap()
-}
-
-fn ingest(fake: &Mutex<Fake>, body: &[u8]) -> Option<(u16, String)> {
-    let mut fake = fake.lock();
-    fake.batches += 1;
-    let what = fake.ingest.pop_front().unwrap_or(Ingest::Commit);
-    if let Ingest::Status(status) = what {
-        return Some((status, r#"{"success":false,"error":"not_now"}"#.into()));
-    }
-    let mut answer = IngestAnswer { accepted: 0, duplicates: 0, violations: 0, acks: Vec::new() };
-    for line in zstd::decode_all(body).unwrap().split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-        let signed: SignedEntry = serde_json::from_slice(line).unwrap();
-        let header = Entry::decode(signed.bytes()).unwrap().header;
-        if fake.known.insert(signed.bytes().to_vec()) {
-            answer.accepted += 1;
-            fake.committed.push(signed.bytes().to_vec());
-        } else {
-            answer.duplicates += 1;
-        }
-        answer.acks.retain(|ack| ack.tenant_id != header.tenant_id || ack.boot != header.boot);
-        answer.acks.push(Ack {
-            tenant_id: header.tenant_id,
-            source: header.source,
-            boot: header.boot,
-            seq: header.seq,
-        });
-    }
-    (what == Ingest::Commit).then(|| (200, serde_json::to_string(&answer).unwrap()))
 }
 
 struct NoReport;
