@@ -20,14 +20,13 @@ const ARROWS: [(&str, &[&str]); 9] = [
 ];
 
 /// Libraries that shape a part stay in that part. The sample tools and the tests are programs of their own.
-const CONFINED: [(&str, &[&str]); 7] = [
+const CONFINED: [(&str, &[&str]); 6] = [
     ("pingora", &["aegis-proxy"]),
     ("pingora-proxy", &["aegis-proxy"]),
     ("sled", &["aegis-proxy"]),
     ("sqlx", &["aegis-store", "aegis-dev"]),
     ("axum", &["aegis-control-api", "aegis-dev", "aegis-tests"]),
     ("regorus", &["aegis-pipeline"]),
-    ("utoipa", &["aegis-control-api"]),
 ];
 
 /// The libraries the product is built on: each is a direct dependency of a shipped crate, and used.
