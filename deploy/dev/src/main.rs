@@ -117,10 +117,12 @@ async fn work(
         return Err(Fault::MissingBinary(control_api));
     }
     let mut credentials = provision::bootstrap(layout, &control_api).await?;
-    for part in parts(layout, bin) {
-        supervisor.start(part).await?;
-    }
+    let [tools, control, sidecar] = parts(layout, bin);
+    supervisor.start(tools).await?;
+    supervisor.start(control).await?;
     provision::agents(layout, http, &mut credentials).await?;
+    // Last: its first snapshot holds everything.
+    supervisor.start(sidecar).await?;
     supervisor.publish()?;
     if !run.no_demo {
         let unexpected = demo::run(http, &credentials).await?;

@@ -164,13 +164,13 @@ impl TenantSnapshot {
                 self.api_keys.insert(k.sha256.clone(), Arc::new(k));
             }
             Item::Revocation(Revocation::Token { jti, expires_at }) => {
-                drop(self.revoked_tokens.insert(jti, expires_at))
+                self.revoked_tokens.insert(jti, expires_at);
             }
             Item::Revocation(Revocation::User { user_id, issued_until }) => {
-                drop(self.revoked_users.insert(user_id, issued_until))
+                self.revoked_users.insert(user_id, issued_until);
             }
             Item::Revocation(Revocation::Agent { agent_id, issued_until }) => {
-                drop(self.revoked_agents.insert(agent_id, issued_until))
+                self.revoked_agents.insert(agent_id, issued_until);
             }
             Item::Policy(p) => drop(self.policies.insert(p.name.clone(), Arc::new(p))),
             Item::TokenKey(k) => drop(self.token_keys.insert(k.kid.clone(), Arc::new(k))),
