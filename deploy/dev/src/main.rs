@@ -1,6 +1,7 @@
 //! `aegis-dev`: everything on one machine, from one command.
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -62,7 +63,11 @@ async fn main() -> ExitCode {
         eprintln!("aegis-dev launch: {}", become_child_of(parent, &command));
         return ExitCode::FAILURE;
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
     match deploy(&arguments.run).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {

@@ -116,7 +116,8 @@ pub async fn bootstrap(layout: &Layout, control_api: &Path) -> Result<Credential
             .stdin(Stdio::null())
             .stdout(answer)
             .stderr(Stdio::piped())
-            .output()
+            .spawn()?
+            .wait_with_output()
             .await?;
         if !done.status.success() {
             return Err(Fault::Bootstrap(String::from_utf8_lossy(&done.stderr).trim().to_owned()));

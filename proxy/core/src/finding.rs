@@ -203,6 +203,7 @@ words! {
 
 impl FindingId {
     /// The finding's category, base score (0–100) and technique (ATT&CK or ATLAS id; empty where none fits).
+    #[expect(clippy::match_same_arms, reason = "a table: one row per finding")]
     pub const fn registry(self) -> (Category, u8, &'static str) {
         match self {
             Self::PromptInjection => (Category::InitialAccess, 90, "AML.T0051"),

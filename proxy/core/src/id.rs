@@ -27,7 +27,7 @@ macro_rules! ids {
                 Self(uuid)
             }
 
-            /// A new, time-ordered id (UUIDv7, RFC 9562 §5.7).
+            /// A new, time-ordered id (`UUIDv7`, RFC 9562 §5.7).
             pub fn generate(now: Timestamp, entropy: &dyn Entropy) -> Self {
                 let mut random = [0_u8; 10];
                 entropy.fill(&mut random);

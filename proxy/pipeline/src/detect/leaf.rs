@@ -22,8 +22,6 @@ const ARGV_MAX: usize = 256;
 pub(crate) struct Leaf<'a> {
     /// Where it is (RFC 6901).
     pub(crate) pointer: &'a str,
-    /// The nearest key above it, empty for none.
-    pub(crate) key: &'a str,
     /// What it is for.
     pub(crate) role: Role,
     /// The text.
@@ -57,7 +55,7 @@ impl Walker<'_> {
             }
         }
         if !is_plain(key) {
-            self.text(Role::Text, "", key);
+            self.text(Role::Text, key);
         }
         self.value(key, value, depth);
         self.pointer.truncate(length);
@@ -90,7 +88,7 @@ impl Walker<'_> {
 
     fn string(&mut self, key: &str, text: &str, depth: usize) {
         let role = role_of(&self.input.hints.roles, self.input.tool_name.as_str(), key, text);
-        self.text(role, key, text);
+        self.text(role, text);
         let opens = text.trim_start().starts_with(['{', '[']);
         if opens && self.nested < NESTED_JSON_MAX && text.len() <= NESTED_JSON_BYTES_MAX {
             if let Ok(inner @ (Value::Object(_) | Value::Array(_))) = json::parse(text.as_bytes()) {
@@ -107,14 +105,14 @@ impl Walker<'_> {
         let Some(words) = words.filter(|w| w.len() > 1) else { return };
         if role_of(&self.input.hints.roles, self.input.tool_name.as_str(), key, "words") == Role::Shell {
             if let Ok(line) = shlex::try_join(words) {
-                self.text(Role::Shell, key, &line);
+                self.text(Role::Shell, &line);
             }
         }
     }
 
-    fn text(&mut self, role: Role, key: &str, text: &str) {
+    fn text(&mut self, role: Role, text: &str) {
         if !text.is_empty() {
-            (self.see)(&Leaf { pointer: &self.pointer, key, role, text });
+            (self.see)(&Leaf { pointer: &self.pointer, role, text });
         }
     }
 }

@@ -3,19 +3,27 @@
 //! `leaf` walks the payload, `role` says what a parameter is for, `decode` gives the texts behind a text, and
 //! each family of harm is one detector. A detector looks at one view of one leaf and adds scored findings.
 
+mod code;
 mod decode;
 mod destination;
 mod findings;
 mod infra;
+mod injection;
 mod leaf;
 mod money;
 mod path;
+mod patterns;
 mod role;
 mod secret;
 pub(crate) mod secret_kinds;
+mod shell;
+mod sql;
 mod tool;
 mod url;
 mod words;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -73,8 +81,12 @@ pub struct DetectInput<'a> {
 /// All detectors, their patterns compiled once. Cheap to share, free of state between calls.
 #[derive(Debug)]
 pub struct Detectors {
+    code: code::CodePatterns,
+    injection: injection::InjectionPatterns,
     path: path::PathPatterns,
     secret: secret_kinds::SecretScanner,
+    shell: shell::ShellPatterns,
+    sql: sql::SqlPatterns,
 }
 
 impl Default for Detectors {
@@ -89,7 +101,14 @@ impl Detectors {
     /// # Panics
     /// Never in a tested build: the patterns are constants, and every test of this crate compiles them.
     pub fn new() -> Self {
-        Self { path: path::PathPatterns::new(), secret: secret_kinds::SecretScanner::new() }
+        Self {
+            code: code::CodePatterns::new(),
+            injection: injection::InjectionPatterns::new(),
+            path: path::PathPatterns::new(),
+            secret: secret_kinds::SecretScanner::new(),
+            shell: shell::ShellPatterns::new(),
+            sql: sql::SqlPatterns::new(),
+        }
     }
 
     /// What the call tries to do: at most `FINDINGS_MAX` findings, by falling score, then id, then pointer.
@@ -114,6 +133,16 @@ impl Detectors {
     }
 
     fn view(&self, input: &DetectInput<'_>, leaf: &Leaf<'_>, view: &View<'_>, findings: &mut Findings) {
+        self.injection.scan(leaf, view, findings);
+        match leaf.role {
+            Role::Sql => self.sql.scan_statement(leaf, view, findings),
+            Role::Shell => self.shell.scan_command(&self.path, leaf, view, findings),
+            Role::Path | Role::Url | Role::Text => {
+                self.sql.scan_value(leaf, view, findings);
+                self.shell.scan_value(&self.path, leaf, view, findings);
+                self.code.scan(leaf, view, findings);
+            }
+        }
         if !matches!(leaf.role, Role::Shell | Role::Sql) {
             self.path.scan(input.tool_name, leaf, view, findings);
         }

@@ -105,6 +105,26 @@ const SENSITIVE: &[(&str, Stand, FindingId)] = &[
     ("ssh_host_ed25519_key", Last, Ssh),
 ];
 
+/// Folders of the system: not secret by themselves, and not what a tool is for.
+const SYSTEM_FOLDERS: [&[u8]; 14] = [
+    b"/etc/",
+    b"/root/",
+    b"/proc/",
+    b"/boot/",
+    b"/var/log/",
+    b"/var/lib/",
+    b"/var/spool/",
+    b"/usr/local/apache",
+    b"/opt/bitnami/",
+    b"c:/windows/",
+    b"c:/winnt/",
+    b"c:/inetpub/",
+    b"c:/program files",
+    b"/program files",
+];
+/// What a place below them counts.
+const SYSTEM_FOLDER_SCORE: u8 = 50;
+
 /// Where a written file gives lasting access.
 const PERSISTENT: [&str; 12] = [
     "authorized_keys",
@@ -162,6 +182,11 @@ impl PathPatterns {
         if let Some(id) = self.sensitive(&text) {
             let score = if setting == Setting::Whole { id.registry().1 } else { MENTION_SCORE };
             findings.add(id, score, leaf.pointer);
+        } else if setting == Setting::Whole
+            && leaf.role != Role::Url
+            && SYSTEM_FOLDERS.iter().any(|f| text.starts_with(f))
+        {
+            findings.add(FindingId::SystemSensitivePath, SYSTEM_FOLDER_SCORE, leaf.pointer);
         }
         let writes = setting == Setting::Whole && has_word(tool.as_str(), &WRITING);
         if writes && PERSISTENT.iter().any(|place| contains(&text, place.as_bytes())) {
@@ -232,7 +257,7 @@ fn traversal_score(role: Role, setting: Setting, text: &[u8], view: &View<'_>) -
     let score = match (role, setting) {
         (Role::Path | Role::Url, _) if climb >= 1 => 90,
         (Role::Text, Setting::Whole) if climb >= 2 || (climb >= 1 && view.depth > 0) => 90,
-        (Role::Text, Setting::Whole) if climb == 1 => 60,
+        (Role::Text, Setting::Whole) if climb == 1 && !text.contains(&b'(') => 60,
         (Role::Text, Setting::Prose) if most >= 4 => 85,
         (Role::Text, Setting::Prose) if most == 3 => 45,
         _ => return None,
@@ -252,7 +277,9 @@ fn climbs(text: &[u8]) -> (i64, i64) {
         let (segment, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
         let plain = segment.split(|b| matches!(b, b';' | 0)).next().unwrap_or_default();
         // `....` is what a filter that removes `../` once leaves of `....//`.
-        if plain.len() >= 2 && plain.len() <= 4 && plain.len() != 3 && plain.iter().all(|b| *b == b'.') {
+        if plain == b".?"
+            || (plain.len() >= 2 && plain.len() <= 4 && plain.len() != 3 && plain.iter().all(|b| *b == b'.'))
+        {
             level -= 1;
             run += 1;
         } else if !plain.is_empty() && plain != b"." {
@@ -271,11 +298,20 @@ fn climbs(text: &[u8]) -> (i64, i64) {
     }
 }
 
-/// Forward slashes, and `//`, `/./` as one step.
+/// Forward slashes, `//` and `/./` as one step, control characters gone but for NUL and line ends.
 fn normalised(lower: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::with_capacity(lower.len());
-    for byte in lower {
-        let byte = if *byte == b'\\' { b'/' } else { *byte };
+    let mut rest = lower;
+    while let Some((&first, after)) = rest.split_first() {
+        // Slashes spelled out after dots: `..0x2f`, `..0x5c`.
+        let spelled = out.ends_with(b".") || out.ends_with(b"?");
+        let tail =
+            after.strip_prefix(b"x2f").or_else(|| after.strip_prefix(b"x5c")).filter(|_| spelled && first == b'0');
+        rest = tail.unwrap_or(after);
+        let byte = if first == b'\\' || tail.is_some() { b'/' } else { first };
+        if matches!(byte, 0x01..=0x08 | 0x0e..=0x1f) {
+            continue;
+        }
         if byte == b'/' {
             if out.ends_with(b"/") {
                 continue;

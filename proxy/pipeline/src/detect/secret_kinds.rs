@@ -171,7 +171,11 @@ impl Rule {
         let after = at + self.anchor.len();
         match self.shape {
             Shape::Token { body, least, most, mixed } => {
-                if !starts_word(window, at) {
+                // A run of a class that holds dashes is looked at from its beginning only.
+                let inside = body(b'-')
+                    && at > window.floor
+                    && at.checked_sub(1).and_then(|i| window.bytes.get(i)) == Some(&b'-');
+                if inside || !starts_word(window, at) {
                     return Look::Nothing;
                 }
                 let run = match run_of(window, after, most, body) {

@@ -158,6 +158,13 @@ pub(crate) fn scan(input: &DetectInput<'_>, leaf: &Leaf<'_>, view: &View<'_>, fi
     if leaf.role == Role::Url && !contains(view.text.as_bytes(), b"://") && view.depth == 0 {
         // Without a scheme a client assumes http.
         let text = view.text.trim().trim_start_matches(['/', '\\']);
+        let lower = text.to_ascii_lowercase();
+        if !text.contains(['.', ':', '/'])
+            && !LOOPBACK_NAMES.contains(&lower.as_str())
+            && !METADATA_HOSTS.contains(&lower.as_str())
+        {
+            return;
+        }
         let url = if has_local_scheme(text) { text.to_owned() } else { format!("http://{text}") };
         address(input, leaf, &url, true, findings);
     }

@@ -72,6 +72,7 @@ fn read_place(text: &str) -> Option<(String, u32, u32)> {
 fn hint_for(message: &str) -> Option<String> {
     let hints = [
         ("could not find function", "this built-in is not available here"),
+        ("Missing builtin function", "this built-in is not available here"),
         ("undefined variable", "declare it with `some`, or import what it stands for"),
         ("unsafe", "bind the variable in a positive expression first"),
         ("`if` keyword", "Rego v1: write `if` before a rule's body"),

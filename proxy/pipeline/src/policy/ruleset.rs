@@ -22,6 +22,8 @@ pub(crate) const TIME_MAX: Duration = Duration::from_millis(100);
 const STEPS_BETWEEN_LOOKS: NonZeroU32 = NonZeroU32::new(500).unwrap();
 /// Idle machines kept per revision; more are made and dropped under higher concurrency.
 const IDLE_MACHINES_MAX: usize = 64;
+/// Machines made ready when a revision is compiled, so that the first calls do not pay for them.
+const WARM_MACHINES: usize = 2;
 
 /// The package whose rules count.
 pub(crate) const DECISION_PACKAGE: &str = "data.aegis.decision";
@@ -71,9 +73,20 @@ impl Ruleset {
         let program = Compiler::compile_from_policy(&compiled, &[GATHER_RULE]).map_err(|e| problem(&e))?;
         let program = program.serialize_binary().map_err(|e| problem(&e))?;
         let ruleset = Self { program, defines_deny: defined.contains(&"deny"), idle: Mutex::new(Vec::new()) };
-        let machine = Machine::load(&ruleset.program).map_err(|e| PolicyProblem::of_file(first.file, e, ""))?;
-        ruleset.idle.lock().push(machine);
+        ruleset.warm_up().map_err(|e| PolicyProblem::of_file(first.file, e, ""))?;
         Ok(Some(ruleset))
+    }
+
+    /// Loads the first machines and runs them once: that fills what the engine caches. How the run ends does not
+    /// matter (the input is empty), except that a machine that failed is not kept.
+    fn warm_up(&self) -> Result<(), String> {
+        for _ in 0..WARM_MACHINES {
+            let mut machine = Machine::load(&self.program)?;
+            if machine.run(Value::new_object()).is_ok() {
+                self.idle.lock().push(machine);
+            }
+        }
+        Ok(())
     }
 
     /// Runs the program on an input.
@@ -130,6 +143,8 @@ pub(crate) fn bounds(limit: Duration) -> ExecutionTimerConfig {
 pub(crate) fn load(sources: &[Source<'_>]) -> Result<Engine, PolicyProblem> {
     let mut engine = Engine::new();
     engine.set_strict_builtin_errors(false);
+    // `print` in a tenant's rule must not reach our log: it is gathered and dropped.
+    engine.set_gather_prints(true);
     for source in sources {
         engine
             .add_policy(source.file.to_owned(), source.rego.to_owned())

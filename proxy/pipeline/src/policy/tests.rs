@@ -312,3 +312,10 @@ fn a_tenant_without_a_policy_that_compiles_is_refused() {
     let metered = world.meter(&request(), call("notes.read", &json!({})), tool()).unwrap();
     assert!(world.pipeline().enforce(world.pipeline().judge(metered)).is_ok());
 }
+
+#[test]
+fn rules_cannot_print_what_they_see() {
+    let text = "package aegis.decision\nimport rego.v1\nmonitor contains \"m\" if print(input.payload)\n";
+    let problem = check(&platform(), "own", text).unwrap_err();
+    assert_eq!(problem.hint.as_deref(), Some("this built-in is not available here"), "{problem:?}");
+}

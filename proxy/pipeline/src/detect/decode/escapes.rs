@@ -5,7 +5,7 @@
 pub(super) fn percent(text: &str) -> Option<(String, bool)> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
-    let mut wide = false;
+    let (mut wide, mut private) = (false, false);
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         let rest = bytes.get(at + 1..).unwrap_or_default();
@@ -15,9 +15,15 @@ pub(super) fn percent(text: &str) -> Option<(String, bool)> {
         } else if let Some(value) = hex_pair(rest) {
             out.push(value);
             at += 3;
+        } else if let Some(value) = twice_spelled(rest) {
+            out.push(value);
+            at += 8;
         } else if let Some(c) =
             rest.split_first().filter(|(u, _)| u.eq_ignore_ascii_case(&b'u')).and_then(|(_, r)| hex_quad(r))
         {
+            // No text needs characters of private use; servers map some of them to slashes.
+            let c = if ('\u{e000}'..='\u{f8ff}').contains(&c) { '/' } else { c };
+            private |= c == '/';
             out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             wide = true;
             at += 6;
@@ -27,7 +33,7 @@ pub(super) fn percent(text: &str) -> Option<(String, bool)> {
         }
     }
     let (decoded, overlong) = lenient_utf8(&out);
-    let hidden = overlong || (decoded.contains('\0') && !text.contains('\0'));
+    let hidden = overlong || private || (decoded.contains('\0') && !text.contains('\0'));
     let decoded = if wide { super::fold::folded(&decoded).unwrap_or(decoded) } else { decoded };
     (decoded != text).then_some((decoded, hidden))
 }
@@ -42,7 +48,8 @@ fn lenient_utf8(bytes: &[u8]) -> (String, bool) {
     let mut rest = bytes;
     while let Some((&lead, after)) = rest.split_first() {
         let (value, length) = match rest {
-            [0xc0 | 0xc1, low, ..] => (((lead & 1) << 6) | (low & 0x3f), 2),
+            [0xc0 | 0xc1, low @ (b'.' | b'/' | b'\\' | b'^'), ..] => (*low, 2),
+            [0xc0 | 0xc1, low @ 0x80..=0xff, ..] => (((lead & 1) << 6) | (low & 0x3f), 2),
             [0xe0, 0x80 | 0x81, low, ..] => (low & 0x3f | if rest.get(1) == Some(&0x81) { 0x40 } else { 0 }, 3),
             [0xf0, 0x80, 0x80 | 0x81, low, ..] => (low & 0x3f | if rest.get(2) == Some(&0x81) { 0x40 } else { 0 }, 4),
             [0xf8, 0x80, 0x80, 0x80, low, ..] => (low & 0x3f, 5),
@@ -143,6 +150,14 @@ pub(super) fn backslash(text: &str) -> Option<String> {
         }
     }
     (count >= 2).then(|| String::from_utf8_lossy(&out).into_owned())
+}
+
+/// The byte behind the `%` of `%%32%%65`: digits that are themselves encoded.
+fn twice_spelled(rest: &[u8]) -> Option<u8> {
+    match rest {
+        [b'%', a, b, b'%', b'%', c, d, ..] => hex_pair(&[hex_pair(&[*a, *b])?, hex_pair(&[*c, *d])?]),
+        _ => None,
+    }
 }
 
 fn hex_pair(bytes: &[u8]) -> Option<u8> {

@@ -1,7 +1,5 @@
 //! Unicode folding: compatibility forms, invisible characters, letters that look like others.
 
-use std::fmt::Write as _;
-
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 
@@ -17,7 +15,7 @@ pub(super) fn folded(text: &str) -> Option<String> {
         if let Some(tag) = u32::from(c).checked_sub(0xe_0000).filter(|t| (0x20..0x7f).contains(t)) {
             hidden.extend(char::from_u32(tag));
         } else if !is_invisible(c) {
-            let _ = write!(out, "{}", std::iter::once(c).nfkc().map(|c| lookalike(c).unwrap_or(c)).collect::<String>());
+            out.extend(std::iter::once(c).nfkc().map(|c| lookalike(c).unwrap_or(c)));
         }
     }
     out.push_str(&hidden);
