@@ -140,22 +140,43 @@ pub(crate) struct AgentChange {
     /// Replaces all labels: at most 20.
     metadata: Option<BTreeMap<String, String>>,
     /// `null` takes the limit away.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000)]
-    requests_per_second: Option<Option<u32>>,
+    requests_per_second: Setting<u32>,
     /// `null` takes the cap away.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    daily_cost_cap_usd: Option<Option<Usd>>,
+    daily_cost_cap_usd: Setting<Usd>,
     /// `null` makes it nobody's child.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default)]
     #[schema(value_type = Option<AgentId>)]
-    parent_agent_id: Option<Option<AgentId>>,
+    parent_agent_id: Setting<AgentId>,
 }
 
-/// Tells `null` from absent.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// A setting that can be left as it is, taken away with `null`, or given anew.
+#[derive(Debug, Clone, Copy, Default)]
+enum Setting<T> {
+    #[default]
+    Kept,
+    Cleared,
+    Given(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Setting<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Cleared, Self::Given))
+    }
+}
+
+impl<T> Setting<T> {
+    /// The setting as it would be.
+    fn over(self, before: Option<T>) -> Option<T> {
+        match self {
+            Self::Kept => before,
+            Self::Cleared => None,
+            Self::Given(value) => Some(value),
+        }
+    }
 }
 
 impl RequestBody for AgentChange {
@@ -169,7 +190,7 @@ impl RequestBody for AgentChange {
         if let Some(metadata) = &self.metadata {
             check_metadata(metadata, issues);
         }
-        check_rate(self.requests_per_second.flatten(), issues);
+        check_rate(self.requests_per_second.over(None), issues);
     }
 }
 
@@ -182,9 +203,9 @@ impl AgentChange {
             status: self.status.unwrap_or(agent.status),
             risk_level: self.risk_level.unwrap_or(agent.risk_level),
             metadata: self.metadata.unwrap_or(agent.metadata),
-            requests_per_second: self.requests_per_second.unwrap_or(agent.requests_per_second),
-            daily_cost_cap: self.daily_cost_cap_usd.map_or(agent.daily_cost_cap, |cap| cap.map(|usd| usd.0)),
-            parent: self.parent_agent_id.unwrap_or(agent.parent),
+            requests_per_second: self.requests_per_second.over(agent.requests_per_second),
+            daily_cost_cap: self.daily_cost_cap_usd.over(agent.daily_cost_cap.map(Usd)).map(|usd| usd.0),
+            parent: self.parent_agent_id.over(agent.parent),
             ..agent
         }
     }

@@ -80,14 +80,14 @@ pub(super) fn file_of(version: &PolicyVersion) -> PolicyFile {
 pub(super) async fn check_text(app: &App, name: &str, rego: &str) -> Result<Checked, ApiError> {
     let (platform, name, rego) = (app.platform.clone(), name.to_owned(), rego.to_owned());
     let checked = tokio::task::spawn_blocking(move || check(&platform, &name, &rego)).await;
-    checked.map_err(|e| ApiError::bug("policy check", &e))?.map_err(refusal)
+    checked.map_err(|e| ApiError::bug("policy check", &e))?.map_err(|problem| refusal(&problem))
 }
 
 /// Compiles the files together, off the async threads.
 pub(super) async fn check_files(app: &App, files: Vec<PolicyFile>) -> Result<(), ApiError> {
     let platform = app.platform.clone();
     let checked = tokio::task::spawn_blocking(move || check_together(&platform, &files)).await;
-    checked.map_err(|e| ApiError::bug("policy check", &e))?.map_err(refusal)
+    checked.map_err(|e| ApiError::bug("policy check", &e))?.map_err(|problem| refusal(&problem))
 }
 
 /// A file with a failing test never comes into force.
@@ -102,7 +102,7 @@ pub(super) fn refuse_failed(checked: &Checked) -> Result<(), ApiError> {
     })
 }
 
-fn refusal(problem: PolicyProblem) -> ApiError {
+fn refusal(problem: &PolicyProblem) -> ApiError {
     ApiError::Unprocessable {
         error: "policy_invalid",
         message: problem.to_string().into(),

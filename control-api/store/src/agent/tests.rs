@@ -151,7 +151,7 @@ both! {
         let renewed = allow(&t.store, tenant, &permission(holder.id, "db.*", GrantEffect::Allow, Some(end))).await.unwrap();
         assert_eq!(renewed.grant.id, brief.grant.id);
         assert_eq!(in_snapshot(&t.store, tenant, holder.id).await.unwrap().grants.len(), 2);
-        t.clock.advance(std::time::Duration::from_secs(60));
+        t.clock.advance(std::time::Duration::from_mins(1));
         let mut tx = t.store.read(tenant).await.unwrap();
         let left = grant::list(&mut tx, tenant, holder.id, t.store.now()).await.unwrap();
         assert_eq!(left, vec![denial.clone()]);
