@@ -29,7 +29,7 @@ const SHAPES: &[Shape] = &[
     run(95, r"__(?:class|globals|builtins|import|subclasses|mro|base|bases|init|getattribute|code|reduce)__"),
     run(
         95,
-        r"\{\{[^}]{0,200}(?:config|self\.|request\.|popen|cycler|lipsum|joiner|namespace|get_flashed|url_for|constructor|process\.|require\(|\|ats|\|attr|filter\(|system|exec|_self|passthru|getruntime)",
+        r"\{\{[^}]*(?:config|self\.|request\.|popen|cycler|lipsum|joiner|namespace|get_flashed|url_for|constructor|process\.|require\(|\|ats|\|attr|filter\(|system|exec|_self|passthru|getruntime)",
     ),
     run(
         85,
@@ -37,7 +37,7 @@ const SHAPES: &[Shape] = &[
     ),
     run(
         95,
-        r"[$#*@]\{[^}]{0,300}(?:t\(java|runtime|getclass|class\.forname|processbuilder|system\(|exec\(|self\.|\.module\.|springexpression|ognl)",
+        r"[$#*@]\{[^}]*(?:t\(java|runtime|getclass|class\.forname|processbuilder|system\(|exec\(|self\.|\.module\.|springexpression|ognl)",
     ),
     run(
         95,
@@ -45,11 +45,11 @@ const SHAPES: &[Shape] = &[
     ),
     run(
         90,
-        r"\{%-? ?(?:for|set|if|import|include|debug|import|extends|with)[^%]{0,200}(?:\(|config|subprocess|os\.|__)|\{php\}|\{\{?/?literal|\{smarty\.|\{system\(|\{if .{0,80}(?:system|phpinfo|exec)",
+        r"\{%-? ?(?:for|set|if|import|include|debug|import|extends|with)[^%]*(?:\(|config|subprocess|os\.|__)|\{php\}|\{\{?/?literal|\{smarty\.|\{system\(|\{if .*(?:system|phpinfo|exec)",
     ),
     run(
         90,
-        r"<%[=@]?[^%]{0,200}(?:system|exec|file\.|io\.|`|runtime|dir\.|eval|require)|<\?php|<\?=|#set ?\(\$|#include ?\(|\$class\.inspect",
+        r"<%[=@]?[^%]*(?:system|exec|file\.|io\.|`|runtime|dir\.|eval|require)|<\?php|<\?=|#set ?\(\$|#include ?\(|\$class\.inspect",
     ),
     run(95, r"<!--#(?:exec|include|echo|config|printenv|set|fsize|flastmod)\b"),
     run(95, r"\$\{(?:jndi|lower|upper|env|sys|::-)[:j]|\$\{jndi"),
@@ -64,21 +64,21 @@ const SHAPES: &[Shape] = &[
     ),
     run(85, r"\bphp://(?:filter|input)|\bdata://text/plain;base64|\bexpect://|\bphpinfo ?\( ?\)"),
     // XML that pulls in files and hosts.
-    read(95, r"<!entity[^>]{0,200}(?:system|public)\b"),
+    read(95, r"<!entity[^>]*(?:system|public)\b"),
     read(
         85,
-        r"<!doctype[^>]{0,300}(?:\[|system)[^>]{0,300}<!(?:entity|element|attlist)|<!doctype [a-z]+ (?:system|public) ['\x22](?:http|file|ftp|\.\.|/)",
+        r"<!doctype[^>]*(?:\[|system)[^>]*<!(?:entity|element|attlist)|<!doctype [a-z]+ (?:system|public) ['\x22](?:http|file|ftp|\.\.|/)",
     ),
     read(
         90,
-        r"<xi:include\b|xmlns:xi=|<!entity ?% ?|<xsl:(?:value-of|include|import|copy-of)[^>]{0,200}(?:document\(|system-property|php:function|unparsed-text|href=)|<xsl:stylesheet[^>]{0,600}(?:php|java|msxsl|exsl)",
+        r"<xi:include\b|xmlns:xi=|<!entity ?% ?|<xsl:(?:value-of|include|import|copy-of)[^>]*(?:document\(|system-property|php:function|unparsed-text|href=)|<xsl:stylesheet[^>]*(?:php|java|msxsl|exsl)",
     ),
     // Markup that runs in whoever reads it.
     run(60, r"<script\b|</script|\bjavascript: ?[a-z(%/&'\x22]|\bvbscript:|\blivescript:|data:text/html"),
-    run(60, r"<[a-z!?/][^>]{0,300}[\x00-\x20/'\x22]on[a-z]{3,24} ?= ?[^ >]"),
+    run(60, r"<[a-z!?/][^>]*[\x00-\x20/'\x22]on[a-z]{3,24} ?= ?[^ >]"),
     run(
         60,
-        r"<(?:iframe|object|embed|applet|meta|link|base|form|svg|math|bgsound|isindex|frameset|layer|body|img|input|video|audio|style|xss|marquee|details|a)\b[^>]{0,300}(?:javascript|vbscript|data:text|expression\(|-moz-binding|behaviou?r:|srcdoc|alert|url=|xlink:href|formaction|prompt\(|confirm\()",
+        r"<(?:iframe|object|embed|applet|meta|link|base|form|svg|math|bgsound|isindex|frameset|layer|body|img|input|video|audio|style|xss|marquee|details|a)\b[^>]*(?:javascript|vbscript|data:text|expression\(|-moz-binding|behaviou?r:|srcdoc|alert|url=|xlink:href|formaction|prompt\(|confirm\()",
     ),
     run(
         60,

@@ -90,12 +90,14 @@ impl Walker<'_> {
         let role = role_of(&self.input.hints.roles, self.input.tool_name.as_str(), key, text);
         self.text(role, text);
         let opens = text.trim_start().starts_with(['{', '[']);
-        if opens && self.nested < NESTED_JSON_MAX && text.len() <= NESTED_JSON_BYTES_MAX {
-            if let Ok(inner @ (Value::Object(_) | Value::Array(_))) = json::parse(text.as_bytes()) {
-                self.nested += 1;
-                self.value(key, &inner, depth + 1);
-                self.nested -= 1;
-            }
+        if opens
+            && self.nested < NESTED_JSON_MAX
+            && text.len() <= NESTED_JSON_BYTES_MAX
+            && let Ok(inner @ (Value::Object(_) | Value::Array(_))) = json::parse(text.as_bytes())
+        {
+            self.nested += 1;
+            self.value(key, &inner, depth + 1);
+            self.nested -= 1;
         }
     }
 
@@ -103,10 +105,10 @@ impl Walker<'_> {
     fn command_words(&mut self, key: &str, items: &[Value]) {
         let words: Option<Vec<&str>> = items.iter().take(ARGV_MAX).map(Value::as_str).collect();
         let Some(words) = words.filter(|w| w.len() > 1) else { return };
-        if role_of(&self.input.hints.roles, self.input.tool_name.as_str(), key, "words") == Role::Shell {
-            if let Ok(line) = shlex::try_join(words) {
-                self.text(Role::Shell, &line);
-            }
+        if role_of(&self.input.hints.roles, self.input.tool_name.as_str(), key, "words") == Role::Shell
+            && let Ok(line) = shlex::try_join(words)
+        {
+            self.text(Role::Shell, &line);
         }
     }
 

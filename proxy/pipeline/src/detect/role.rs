@@ -142,7 +142,7 @@ pub(crate) fn looks_like_statement(text: &str) -> bool {
     let second = words.next().unwrap_or("");
     match first {
         "select" => lower.contains('*') || lower.contains(" from ") || lower.contains("\nfrom ") || lower.contains('('),
-        "insert" => second == "into",
+        "insert" | "merge" => second == "into",
         "delete" => second == "from",
         "update" => lower.contains(" set ") && lower.contains('='),
         "drop" | "create" | "alter" => matches!(
@@ -168,7 +168,6 @@ pub(crate) fn looks_like_statement(text: &str) -> bool {
         "truncate" => second == "table",
         "with" => lower.contains(" as ") && lower.contains("select"),
         "grant" => lower.contains(" to ") && lower.contains(" on "),
-        "merge" => second == "into",
         "exec" | "execute" => second.starts_with("xp_") || second.starts_with("sp_") || second.starts_with("master"),
         "pragma" | "attach" => !second.is_empty() && lower.len() < 200,
         _ => false,

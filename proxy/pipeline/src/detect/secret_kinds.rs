@@ -22,7 +22,7 @@ pub(crate) const PEM_BYTES_MAX: usize = 65_536;
 /// What kind of secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SecretKind {
-    /// A PEM or OpenPGP private key.
+    /// A PEM or `OpenPGP` private key.
     PrivateKey,
     /// A key in a provider's documented format, by the provider's name.
     ProviderKey(&'static str),
@@ -126,19 +126,16 @@ impl SecretScanner {
         if from >= bytes.len() {
             return None;
         }
-        match &self.packed {
-            Some(packed) => {
-                packed.find_in(bytes, (from..bytes.len()).into()).map(|m| (m.start(), m.pattern().as_usize()))
-            }
-            None => {
-                let input = aho_corasick::Input::new(bytes).range(from..);
-                self.automaton.find(input).map(|m| (m.start(), m.pattern().as_usize()))
-            }
+        if let Some(packed) = &self.packed {
+            packed.find_in(bytes, (from..bytes.len()).into()).map(|m| (m.start(), m.pattern().as_usize()))
+        } else {
+            let input = aho_corasick::Input::new(bytes).range(from..);
+            self.automaton.find(input).map(|m| (m.start(), m.pattern().as_usize()))
         }
     }
 
     /// The closer look at an anchor.
-    pub(crate) fn look(&self, window: &Window<'_>, at: usize, rule: usize) -> Look<Found> {
+    pub(crate) fn look(window: &Window<'_>, at: usize, rule: usize) -> Look<Found> {
         RULES.get(rule).map_or(Look::Nothing, |rule| rule.look(window, at))
     }
 
@@ -148,7 +145,7 @@ impl SecretScanner {
         std::iter::from_fn(move || {
             while let Some((at, rule)) = self.next_anchor(bytes, from) {
                 from = at + 1;
-                if let Look::Found(found) = self.look(&Window { bytes, floor, complete: true }, at, rule) {
+                if let Look::Found(found) = Self::look(&Window { bytes, floor, complete: true }, at, rule) {
                     (from, floor) = (found.end.max(from), found.end);
                     return Some(found.kind);
                 }
@@ -194,7 +191,6 @@ impl Rule {
         }
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "one spelling for every look's happy end")]
     fn found(&self, start: usize, end: usize, tail: Tail) -> Look<Found> {
         Look::Found(Found { kind: self.kind, start, end, tail })
     }
@@ -265,11 +261,10 @@ pub(crate) fn starts_word(window: &Window<'_>, at: usize) -> bool {
     }
     let before = window.bytes.get(..at).unwrap_or_default();
     match before {
-        [.., b'\\', b'n' | b'r' | b't' | b'b' | b'f'] => true,
         [.., b'\\', b'u', a, b, c, d] if [a, b, c, d].iter().all(|x| x.is_ascii_hexdigit()) => true,
         [.., b'%', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => true,
+        [.., b'\\', b'n' | b'r' | b't' | b'b' | b'f'] | [] => true,
         [.., last] => !last.is_ascii_alphanumeric() && *last != b'_',
-        [] => true,
     }
 }
 

@@ -88,6 +88,14 @@ enum Swallowing {
     Pem(PemBody),
 }
 
+/// The searcher's last answer.
+#[derive(Debug, Clone, Copy)]
+enum Anchor {
+    Unknown,
+    None,
+    At(usize, usize),
+}
+
 /// A place that deserves a closer look.
 #[derive(Debug, Clone, Copy)]
 enum Candidate {
@@ -127,7 +135,7 @@ impl Redactor {
             return;
         }
         let mut from = self.done;
-        let mut anchor = None;
+        let mut anchor = Anchor::Unknown;
         let mut held = None;
         while let Some(candidate) = self.next_candidate(from, &mut anchor) {
             match self.look(candidate, complete) {
@@ -154,13 +162,13 @@ impl Redactor {
     }
 
     /// The next place at or after `from`; `anchor` remembers the searcher's last answer.
-    fn next_candidate(&self, from: usize, anchor: &mut Option<Option<(usize, usize)>>) -> Option<Candidate> {
+    fn next_candidate(&self, from: usize, anchor: &mut Anchor) -> Option<Candidate> {
         let secret = match *anchor {
-            Some(None) => None,
-            Some(Some((at, rule))) if at >= from => Some((at, rule)),
-            Some(Some(_)) | None => {
+            Anchor::None => None,
+            Anchor::At(at, rule) if at >= from => Some((at, rule)),
+            Anchor::Unknown | Anchor::At(..) => {
                 let next = self.scanner.next_anchor(&self.buffer, from);
-                *anchor = Some(next);
+                *anchor = next.map_or(Anchor::None, |(at, rule)| Anchor::At(at, rule));
                 next
             }
         };
@@ -173,7 +181,7 @@ impl Redactor {
     fn look(&self, candidate: Candidate, complete: bool) -> Look<Replaced> {
         let window = Window { bytes: &self.buffer, floor: self.floor, complete };
         match candidate {
-            Candidate::Secret { at, rule } => match self.scanner.look(&window, at, rule) {
+            Candidate::Secret { at, rule } => match SecretScanner::look(&window, at, rule) {
                 Look::Found(found) => Look::Found(Replaced::from(found)),
                 Look::Nothing => Look::Nothing,
                 Look::Undecided(at) => Look::Undecided(at),

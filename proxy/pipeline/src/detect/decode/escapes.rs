@@ -82,15 +82,12 @@ pub(super) fn entities(text: &str) -> Option<String> {
         out.push_str(before);
         let head = after.as_bytes().get(..ENTITY_BYTES_MAX).unwrap_or(after.as_bytes());
         let end = head.iter().position(|b| *b == b';');
-        match end.and_then(|end| after.get(..end)).and_then(entity) {
-            Some(c) => {
-                out.push(c);
-                rest = end.and_then(|end| after.get(end + 1..)).unwrap_or("");
-            }
-            None => {
-                out.push('&');
-                rest = after;
-            }
+        if let Some(c) = end.and_then(|end| after.get(..end)).and_then(entity) {
+            out.push(c);
+            rest = end.and_then(|end| after.get(end + 1..)).unwrap_or("");
+        } else {
+            out.push('&');
+            rest = after;
         }
     }
     out.push_str(rest);

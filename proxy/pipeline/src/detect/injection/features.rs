@@ -38,7 +38,7 @@ pub(super) fn expanded(pattern: &str) -> String {
         .replace("PRIOR", r"(?:previous|prior|above|earlier|preceding|former|foregoing|initial|original|existing|current|past|old|all|any|every(?:thing)?|your|these|those|system|developer|given)")
         .replace("ORDERS", r"(?:instructions?|directions?|directives?|prompts?|rules?|guidelines?|commands?|orders?|programming|constraints?|restrictions?|polic(?:y|ies)|training|context|messages?|conversations?|tasks?|requests?|told|said)")
         .replace("SHOW", r"\b(?:reveal|show|print|repeat|output|display|tell (?:me|us)|give (?:me|us)|leak|disclose|share|list|recite|write out|expose|return|dump|copy|summari[sz]e|translate|paste|spell|send|provide|type)")
-        .replace("GAP", r"[^.!?]{0,60}?")
+        .replace("GAP", r"[^.!?]*")
 }
 
 pub(super) const FEATURES: &[Feature] = &[
@@ -97,7 +97,7 @@ pub(super) const FEATURES: &[Feature] = &[
     ),
     injection(
         45,
-        r"(?:^|\n)(?:### ?)?(?:assistant|ai|human|user|instructions?|response) ?: ?[^\n]{0,300}\n+(?:### ?)?(?:assistant|ai|human|user|response|system) ?:",
+        r"(?:^|\n)(?:### ?)?(?:assistant|ai|human|user|instructions?|response) ?: ?[^\n]*\n+(?:### ?)?(?:assistant|ai|human|user|response|system) ?:",
     ),
     injection(
         60,
@@ -105,7 +105,7 @@ pub(super) const FEATURES: &[Feature] = &[
     ),
     injection(
         65,
-        r"\b(?:note|message|attention|instructions?|important|reminder|warning)\b[^.\n]{0,20} (?:to|for) (?:the |any |all )?(?:ai|llm|language model|assistant|chatbot|agent|model|bot)s?\b",
+        r"\b(?:note|message|attention|instructions?|important|reminder|warning)\b[^.\n]* (?:to|for) (?:the |any |all )?(?:ai|llm|language model|assistant|chatbot|agent|model|bot)s?\b",
     ),
     injection(
         60,
@@ -113,7 +113,7 @@ pub(super) const FEATURES: &[Feature] = &[
     ),
     injection(
         50,
-        r"\b(?:ai|llm) (?:assistants?|agents?|models?|systems?)[^.\n]{0,40}(?:must|should|are required to|have to|need to|shall|please)\b",
+        r"\b(?:ai|llm) (?:assistants?|agents?|models?|systems?)[^.\n]*(?:must|should|are required to|have to|need to|shall|please)\b",
     ),
     // Behind the user's back.
     injection(
@@ -134,16 +134,16 @@ pub(super) const FEATURES: &[Feature] = &[
     ),
     injection(
         40,
-        r"\b(?:before|after) (?:answering|responding|replying|completing|doing|you (?:answer|respond|reply|do|continue))[^.\n]{0,40}(?:you must|first|always|read|send|call|include|execute|run)\b",
+        r"\b(?:before|after) (?:answering|responding|replying|completing|doing|you (?:answer|respond|reply|do|continue))[^.\n]*(?:you must|first|always|read|send|call|include|execute|run)\b",
     ),
     injection(
         40,
-        r"\b(?:include|insert|embed|add|append|put|render|incorporate|place) (?:the )?(?:following|this|subsequent|below|given)?[^.\n]{0,30}(?:in|into|to|at the (?:end|beginning|start) of) (?:your|the) (?:next |final )?(?:response|answer|reply|output|message)",
+        r"\b(?:include|insert|embed|add|append|put|render|incorporate|place) (?:the )?(?:following|this|subsequent|below|given)?[^.\n]*(?:in|into|to|at the (?:end|beginning|start) of) (?:your|the) (?:next |final )?(?:response|answer|reply|output|message)",
     ),
     // Another self.
     jailbreak(
         85,
-        r"\bdo anything now\b|\byou (?:are|'re|will be) (?:now )?(?:dan|stan|dude|jailbroken|devmode|dev mode|evilbot|chaosgpt|freegpt|jailbreak)\b|\b(?:\[?jailbreak(?:ed|en)?\]?)\b[^\n]{0,40}(?:mode|response|prompt|enabled|:)|\bstay a dan\b|\bmode dan\b|\bdan mode\b",
+        r"\bdo anything now\b|\byou (?:are|'re|will be) (?:now )?(?:dan|stan|dude|jailbroken|devmode|dev mode|evilbot|chaosgpt|freegpt|jailbreak)\b|\b(?:\[?jailbreak(?:ed|en)?\]?)\b[^\n]*(?:mode|response|prompt|enabled|:)|\bstay a dan\b|\bmode dan\b|\bdan mode\b",
     ),
     jailbreak(
         45,
@@ -175,7 +175,7 @@ pub(super) const FEATURES: &[Feature] = &[
     ),
     jailbreak(
         45,
-        r"\b(?:you have|has|have|with|given|lose|deduct(?:ed)?|subtract(?:ed)?|starting with) (?:\d+ |a total of \d+ |of )*(?:tokens?|points|credits)\b[^.\n]{0,80}(?:refuse|reject|decline|die|lose|deduct|terminated|shut down|cease|each time|every time|warning)",
+        r"\b(?:you have|has|have|with|given|lose|deduct(?:ed)?|subtract(?:ed)?|starting with) (?:\d+ |a total of \d+ |of )*(?:tokens?|points|credits)\b[^.\n]*(?:refuse|reject|decline|die|lose|deduct|terminated|shut down|cease|each time|every time|warning)",
     ),
     jailbreak(
         40,
@@ -191,7 +191,7 @@ pub(super) const FEATURES: &[Feature] = &[
     ),
     jailbreak(
         30,
-        r"\b(?:illegal|immoral|unethical|dangerous|harmful|inappropriate|offensive|explicit|derogatory|vulgar|controversial|taboo|violent|sexual|erotic|hateful|racist|malicious|morally)\b[^.\n]{0,80}\b(?:content|things?|requests?|questions?|activit(?:y|ies)|actions?|advice|information|topics?|acts?|or|answers?|ways?|responses?|not)\b",
+        r"\b(?:illegal|immoral|unethical|dangerous|harmful|inappropriate|offensive|explicit|derogatory|vulgar|controversial|taboo|violent|sexual|erotic|hateful|racist|malicious|morally)\b[^.\n]*\b(?:content|things?|requests?|questions?|activit(?:y|ies)|actions?|advice|information|topics?|acts?|or|answers?|ways?|responses?|not)\b",
     ),
     jailbreak(
         35,
@@ -203,11 +203,11 @@ pub(super) const FEATURES: &[Feature] = &[
     ),
     jailbreak(
         40,
-        r"\b(?:warnings?|disclaimers?|moral(?:izing|izations?)?|ethical (?:considerations|concerns|reminders?)|safety (?:warnings?|precautions))\b[^.\n]{0,40}(?:not|never|no|without|avoid|omit|remove|unnecessary)|\b(?:no|without|never (?:include|add|give)|do not (?:include|add|give)|omit|avoid) (?:any |the |all )?(?:ethical |moral |safety |legal )*(?:warnings?|disclaimers?|lectures?|judg(?:e)?ments?|explanations? (?:of|why) (?:you|it) can)",
+        r"\b(?:warnings?|disclaimers?|moral(?:izing|izations?)?|ethical (?:considerations|concerns|reminders?)|safety (?:warnings?|precautions))\b[^.\n]*(?:not|never|no|without|avoid|omit|remove|unnecessary)|\b(?:no|without|never (?:include|add|give)|do not (?:include|add|give)|omit|avoid) (?:any |the |all )?(?:ethical |moral |safety |legal )*(?:warnings?|disclaimers?|lectures?|judg(?:e)?ments?|explanations? (?:of|why) (?:you|it) can)",
     ),
     jailbreak(
         30,
-        r"\b(?:as (?:an? )?(?:ai|ai language model|language model|assistant)|i'?m sorry,? but|i cannot|i can't|i apologize)\b[^\n]{0,80}(?:never|not|don't|instead|forbidden|avoid|say|phrase|banned|cannot)|\b(?:never|don't|do not|not allowed to) (?:say|use|write|utter|respond with|answer with|mention)[^\n]{0,60}(?:sorry|as an ai|language model|cannot|apologi)",
+        r"\b(?:as (?:an? )?(?:ai|ai language model|language model|assistant)|i'?m sorry,? but|i cannot|i can't|i apologize)\b[^\n]*(?:never|not|don't|instead|forbidden|avoid|say|phrase|banned|cannot)|\b(?:never|don't|do not|not allowed to) (?:say|use|write|utter|respond with|answer with|mention)[^\n]*(?:sorry|as an ai|language model|cannot|apologi)",
     ),
     // Context.
     context(

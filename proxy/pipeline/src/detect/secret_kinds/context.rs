@@ -128,5 +128,7 @@ fn is_uuid(value: &[u8]) -> bool {
 
 /// File names, addresses and references name a secret without being one.
 fn is_address(value: &[u8]) -> bool {
-    value.windows(3).any(|w| w == b"://") || value.iter().filter(|b| **b == b'/').count() > 1 || value.starts_with(b"/")
+    value.windows(3).any(|w| w == b"://")
+        || memchr::memchr_iter(b'/', value).nth(1).is_some()
+        || value.starts_with(b"/")
 }

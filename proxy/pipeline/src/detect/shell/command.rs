@@ -100,32 +100,32 @@ fn destructive(command: &Command, name: &str, arguments: &[String], add: Add<'_>
     let wide = targets.iter().any(|t| is_wide(t));
     match name {
         "rm" if arguments.iter().any(|a| a == "--no-preserve-root") || (recursive && wide) => {
-            add(FindingId::DestructiveShell, 95)
+            add(FindingId::DestructiveShell, 95);
         }
         "rm" if recursive
             && targets
                 .iter()
                 .any(|t| t.starts_with('/') || t.starts_with('~') || t.contains('$') || t.contains('*')) =>
         {
-            add(FindingId::DestructiveShell, 80)
+            add(FindingId::DestructiveShell, 80);
         }
         "rm" if recursive => add(FindingId::DestructiveShell, 40),
         "chmod" if recursive && wide => add(FindingId::DestructiveShell, 95),
         "chown" | "chgrp" if recursive && wide => add(FindingId::DestructiveShell, 90),
         "wipefs" | "blkdiscard" | "mkswap" | "sgdisk" | "fdisk" | "parted" if targets.iter().any(|t| is_device(t)) => {
-            add(FindingId::DestructiveShell, 95)
+            add(FindingId::DestructiveShell, 95);
         }
         "shred" | "srm" | "wipe" => {
-            add(FindingId::DestructiveShell, if wide || targets.iter().any(|t| is_device(t)) { 95 } else { 70 })
+            add(FindingId::DestructiveShell, if wide || targets.iter().any(|t| is_device(t)) { 95 } else { 70 });
         }
         "dd" if arguments.iter().any(|a| a.strip_prefix("of=").is_some_and(is_device)) => {
-            add(FindingId::DestructiveShell, 95)
+            add(FindingId::DestructiveShell, 95);
         }
         "find" if wide && arguments.iter().any(|a| a == "-delete" || a == "rm" || a == "shred") => {
-            add(FindingId::DestructiveShell, 95)
+            add(FindingId::DestructiveShell, 95);
         }
         "find" if arguments.iter().any(|a| a == "-delete") && targets.first().is_some_and(|t| t.starts_with('/')) => {
-            add(FindingId::DestructiveShell, 80)
+            add(FindingId::DestructiveShell, 80);
         }
         "mv" if targets.last() == Some(&"/dev/null") => add(FindingId::DestructiveShell, 90),
         "shutdown" | "reboot" | "halt" | "poweroff" => add(FindingId::DestructiveShell, 80),
@@ -148,14 +148,14 @@ fn destructive(command: &Command, name: &str, arguments: &[String], add: Add<'_>
             );
         }
         "iptables" | "nft" if has('F') || arguments.iter().any(|a| a == "flush") => {
-            add(FindingId::ControlPlaneWrite, 80)
+            add(FindingId::ControlPlaneWrite, 80);
         }
         "history" if has('c') => add(FindingId::ObfuscatedPayload, 60),
         "format" | "del" | "rd" | "rmdir"
             if arguments.iter().any(|a| a.eq_ignore_ascii_case("/s"))
                 || (name == "format" && targets.iter().any(|t| t.ends_with(':'))) =>
         {
-            add(FindingId::DestructiveShell, 90)
+            add(FindingId::DestructiveShell, 90);
         }
         _ if name.starts_with("mkfs") => add(FindingId::DestructiveShell, 95),
         _ => {}

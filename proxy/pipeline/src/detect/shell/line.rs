@@ -141,7 +141,6 @@ impl Lexer<'_> {
             }
             match c {
                 ' ' | '\t' | '\r' => self.end_word(),
-                '\n' | ';' => self.end_command(false),
                 '&' => {
                     if self.rest.starts_with('>') {
                         self.end_word();
@@ -159,7 +158,7 @@ impl Lexer<'_> {
                     }
                     self.end_command(!or);
                 }
-                '(' | ')' => self.end_command(false),
+                '\n' | ';' | '(' | ')' => self.end_command(false),
                 '<' | '>' => self.redirection(c),
                 '\'' => {
                     let text = self.until('\'');

@@ -7,7 +7,7 @@ pub(super) fn judge(lower: &str, add: &mut dyn FnMut(FindingId, u8)) {
     let has = |words: &[&str]| words.iter().all(|w| lower.contains(w));
     let any = |words: &[&str]| words.iter().any(|w| lower.contains(w));
     let bare: String = lower.chars().filter(|c| !c.is_whitespace()).take(4_096).collect();
-    if bare.contains(":(){:|:&};:") || (bare.contains("(){") && bare.contains("|") && is_fork_bomb(&bare)) {
+    if bare.contains(":(){:|:&};:") || (bare.contains("(){") && bare.contains('|') && is_fork_bomb(&bare)) {
         add(FindingId::DestructiveShell, 95);
     }
     let connects = any(&["/dev/tcp/", "/dev/udp/"]);

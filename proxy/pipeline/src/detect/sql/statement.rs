@@ -62,7 +62,7 @@ impl Judge<'_> {
             Statement::Drop { object_type, temporary, names, .. } => self.drop_object(*object_type, *temporary, names),
             Statement::Truncate(_) => self.base(FindingId::DestructiveSql),
             Statement::DropFunction(_) | Statement::DropProcedure { .. } | Statement::DropTrigger(_) => {
-                self.add(FindingId::DestructiveSql, 70)
+                self.add(FindingId::DestructiveSql, 70);
             }
             Statement::AlterTable(alter) => {
                 for operation in &alter.operations {
@@ -96,10 +96,10 @@ impl Judge<'_> {
                 CopyTarget::Stdin | CopyTarget::Stdout => {}
             },
             Statement::AttachDatabase { .. } | Statement::AttachDuckDBDatabase { .. } => {
-                self.add(FindingId::DataExfiltration, 70)
+                self.add(FindingId::DataExfiltration, 70);
             }
             Statement::CreateExtension(_) | Statement::Install { .. } | Statement::Load { .. } => {
-                self.add(FindingId::CodeExecution, 60)
+                self.add(FindingId::CodeExecution, 60);
             }
             Statement::Execute { name: Some(name), .. } => self.procedure(&Name::new(name)),
             Statement::Call(function) => self.procedure(&Name::new(&function.name)),
@@ -128,7 +128,7 @@ impl Judge<'_> {
     fn alter(&mut self, operation: &AlterTableOperation) {
         match operation {
             AlterTableOperation::DropColumn { .. } | AlterTableOperation::DropPartitions { .. } => {
-                self.base(FindingId::DestructiveSql)
+                self.base(FindingId::DestructiveSql);
             }
             AlterTableOperation::DropConstraint { .. }
             | AlterTableOperation::DropPrimaryKey { .. }
@@ -228,7 +228,7 @@ impl Judge<'_> {
         match name.last() {
             "writable_schema" => self.add(FindingId::DestructiveSql, 80),
             "table_info" | "table_list" | "table_xinfo" | "database_list" | "index_list" | "schema_version" => {
-                self.base(FindingId::SchemaRecon)
+                self.base(FindingId::SchemaRecon);
             }
             _ => {}
         }
@@ -240,10 +240,10 @@ impl Judge<'_> {
         {
             self.add(FindingId::SqlInjection, 85);
         }
-        if let SetExpr::Select(select) = query.body.as_ref() {
-            if select.selection.as_ref().is_some_and(predicate::has_injected_tautology) {
-                self.add(FindingId::SqlInjection, 90);
-            }
+        if let SetExpr::Select(select) = query.body.as_ref()
+            && select.selection.as_ref().is_some_and(predicate::has_injected_tautology)
+        {
+            self.add(FindingId::SqlInjection, 90);
         }
     }
 
@@ -265,7 +265,7 @@ impl Judge<'_> {
             "lo_export" | "writefile" | "dblink" | "dblink_connect" | "utl_http" | "httpuritype" | "http_get"
             | "http_post" => self.base(FindingId::DataExfiltration),
             "load_extension" | "sys_exec" | "sys_eval" | "xp_cmdshell" | "edit" | "pg_execute_server_program" => {
-                self.base(FindingId::CodeExecution)
+                self.base(FindingId::CodeExecution);
             }
             "sleep" | "pg_sleep" | "benchmark" | "randomblob" => self.add(FindingId::SqlInjection, 70),
             "extractvalue" | "updatexml" => self.add(FindingId::SqlInjection, 60),

@@ -47,8 +47,8 @@ pub(super) fn next(bytes: &[u8], from: usize, to: usize) -> Option<usize> {
             b'@' | b'+' | b'(' => true,
             b'0'..=b'9' => !before.is_ascii_digit(),
             b'A'..=b'Z' => {
-                matches!(bytes.get(from + i + 1), None | Some(b'A'..=b'Z'))
-                    && !before.is_ascii_alphanumeric() | (before == b'n')
+                matches!(bytes.get(from + i + 1), None | Some(b'A'..=b'Z')) && !before.is_ascii_alphanumeric()
+                    || (before == b'n')
             }
             _ => false,
         };
@@ -149,8 +149,7 @@ fn number(window: &Window<'_>, at: usize) -> Look<PersonalFound> {
 fn ends(text: &[u8], length: usize, next: Option<u8>) -> bool {
     match text.get(length..).unwrap_or_default() {
         [] => next.is_none_or(|b| !b.is_ascii_alphanumeric() && b != b'_'),
-        [b'-' | b'.' | b'+', b, ..] => !b.is_ascii_digit(),
-        [b, ..] => !b.is_ascii_digit(),
+        [b'-' | b'.' | b'+', b, ..] | [b, ..] => !b.is_ascii_digit(),
     }
 }
 
@@ -160,10 +159,14 @@ fn has_form(text: &[u8], form: &[u8]) -> bool {
 }
 
 fn ssn(text: &[u8]) -> Option<usize> {
-    let [a, b, c, _, d, e, _, f, g, h, i, ..] = text else { return None };
-    let area = [*a, *b, *c];
-    let issued = area != *b"000" && area != *b"666" && *a != b'9' && [*d, *e] != *b"00" && [*f, *g, *h, *i] != *b"0000";
-    (has_form(text, b"ddd-dd-dddd") && issued).then_some(11)
+    const FORM: &[u8] = b"ddd-dd-dddd";
+    // Areas 000, 666 and 9xx, group 00 and serial 0000 are never issued.
+    let issued = !text.starts_with(b"000")
+        && !text.starts_with(b"666")
+        && !text.starts_with(b"9")
+        && text.get(4..6) != Some(b"00")
+        && text.get(7..11) != Some(b"0000");
+    (has_form(text, FORM) && issued).then_some(FORM.len())
 }
 
 /// 13–19 digits in one run or in the groups printed on cards, of a known issuer, with the check digit right.
@@ -185,7 +188,7 @@ fn has_issuer(digits: &[u8]) -> bool {
         ([4, ..], 13 | 16 | 19)
         | ([5, 1..=5, ..] | [2, 2..=7, ..] | [3, 5, ..], 16)
         | ([3, 4 | 7, ..], 15)
-        | ([6, 0, 1, 1, ..] | [6, 4 | 5, ..] | [6, 2, ..], 16..=19)
+        | ([6, 0, 1, 1, ..] | [6, 4 | 5 | 2, ..], 16..=19)
         | ([3, 0 | 6 | 8, ..], 14) => true,
         (_, _) => false,
     }
