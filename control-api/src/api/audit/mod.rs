@@ -4,6 +4,8 @@ mod body;
 mod explain;
 mod log;
 mod summary;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod view;
 
