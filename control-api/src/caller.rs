@@ -4,10 +4,12 @@
 //! the [`Caller`] that handlers receive exists only after all checks have passed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aegis_core::id::{AgentId, RequestId, TenantId};
-use aegis_core::principal::{Principal, Subject};
+use aegis_core::principal::{Claims, Principal, Subject};
 use aegis_core::tenant::TenantStatus;
+use aegis_core::time::Timestamp;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -29,6 +31,7 @@ pub(crate) const AGENT_HEADER: &str = "x-agent-id";
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     principal: Arc<Principal>,
+    claims: Option<Arc<Claims>>,
     tenants: Arc<[TenantId]>,
     tenant_id: TenantId,
     request_id: RequestId,
@@ -48,6 +51,16 @@ impl Caller {
     /// The tenants it speaks for: one, or several for a sidecar.
     pub(crate) fn tenants(&self) -> &[TenantId] {
         &self.tenants
+    }
+
+    /// How long its token is still good; for ever without one.
+    pub(crate) fn credential_left(&self, now: Timestamp) -> Duration {
+        self.principal.token.map_or(Duration::MAX, |(_, end)| end.since(now))
+    }
+
+    /// Whether its credential is still not revoked.
+    pub(crate) fn still_holds(&self, app: &App) -> bool {
+        credential::still_holds(app, &self.principal, self.claims.as_deref())
     }
 
     /// The name that rows carry.
@@ -101,7 +114,7 @@ async fn check(app: &App, gate: Gate, request: &Parts) -> Result<Caller, ApiErro
     let context = request.extensions.get::<RequestContext>();
     let context = context.ok_or_else(|| ApiError::bug("caller", &"no request context"))?;
     let presented = Presented::find(&request.headers, gate.query_token.then(|| request.uri.query()).flatten())?;
-    let Verified { principal, tenants } = credential::verify(app, &presented, context.client).await?;
+    let Verified { principal, tenants, claims } = credential::verify(app, &presented, context.client).await?;
     let tenant_id = tenant(&request.headers, &tenants, gate.tenant_optional)?.unwrap_or(principal.tenant_id);
     agent(&request.headers, &principal)?;
     let record = app.directory.record(tenant_id).ok_or(ApiError::TenantMismatch)?;
@@ -119,6 +132,7 @@ async fn check(app: &App, gate: Gate, request: &Parts) -> Result<Caller, ApiErro
     }
     Ok(Caller {
         principal: Arc::new(principal),
+        claims: claims.map(Arc::new),
         tenants: tenants.into(),
         tenant_id,
         request_id: context.request_id.clone(),

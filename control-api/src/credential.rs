@@ -69,6 +69,11 @@ impl Presented {
         Ok(Self { text: Secret::new(token), by_cookie })
     }
 
+    /// The text itself, for credentials that are no tokens of ours.
+    pub(crate) fn into_text(self) -> Secret {
+        self.text
+    }
+
     /// Refuses a write by cookie without the header that only our own page can send.
     pub(crate) fn check_csrf(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         if !self.by_cookie {
@@ -101,6 +106,8 @@ pub(crate) struct Verified {
     pub(crate) principal: Principal,
     /// The tenants it speaks for: one, or several for a sidecar.
     pub(crate) tenants: Vec<TenantId>,
+    /// What its token says, if it is one.
+    pub(crate) claims: Option<Claims>,
 }
 
 /// Makes a principal of a credential, or refuses it with one text for all reasons.
@@ -136,7 +143,7 @@ fn judge_token(app: &App, text: &Secret) -> Result<Verified, CredentialError> {
             if is_revoked(&claims, &tenant) {
                 return Err(CredentialError::Revoked);
             }
-            Ok(Verified { principal: principal_of(&claims)?, tenants: vec![claims.tenant_id] })
+            Ok(Verified { principal: principal_of(&claims)?, tenants: vec![claims.tenant_id], claims: Some(claims) })
         }
         Err(CredentialError::Purpose) => verify(TokenType::Sidecar).and_then(sidecar_of),
         Err(other) => Err(other),
@@ -156,7 +163,7 @@ fn sidecar_of(claims: Claims) -> Result<Verified, CredentialError> {
         platform_admin: false,
         token: Some((claims.jti, Timestamp::from_seconds(claims.exp))),
     };
-    Ok(Verified { principal, tenants: claims.tenants })
+    Ok(Verified { principal, tenants: claims.tenants.clone(), claims: Some(claims) })
 }
 
 fn judge_api_key(app: &App, text: &Secret) -> Result<Verified, CredentialError> {
@@ -164,7 +171,17 @@ fn judge_api_key(app: &App, text: &Secret) -> Result<Verified, CredentialError> 
     let snapshot = app.directory.snapshot();
     let found = snapshot.tenants().find_map(|(id, tenant)| Some((id, tenant.api_keys.get(&digest)?)));
     let (tenant, key) = found.ok_or(CredentialError::UnknownApiKey)?;
-    Ok(Verified { principal: api_key_principal(tenant, key, app.clock.now())?, tenants: vec![tenant] })
+    Ok(Verified { principal: api_key_principal(tenant, key, app.clock.now())?, tenants: vec![tenant], claims: None })
+}
+
+/// Whether a credential that was verified before is still not revoked; its end in time is the caller's to watch.
+pub(crate) fn still_holds(app: &App, principal: &Principal, claims: Option<&Claims>) -> bool {
+    let Some(tenant) = app.directory.tenant(principal.tenant_id) else { return false };
+    match (claims, &principal.subject) {
+        (Some(claims), _) => !is_revoked(claims, &tenant),
+        (None, Subject::ApiKey { id, .. }) => tenant.api_keys.values().any(|key| key.id == *id),
+        (None, Subject::User(_) | Subject::Agent(_) | Subject::Sidecar(_)) => false,
+    }
 }
 
 /// The reason as a metric's label.

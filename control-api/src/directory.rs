@@ -115,6 +115,11 @@ impl Directory {
         }
     }
 
+    /// Wakes whenever something may have changed.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.reached.subscribe()
+    }
+
     /// Everything as it stands.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()

@@ -72,6 +72,16 @@ impl<T: Serialize> IntoResponse for Answer<T> {
     }
 }
 
+/// A JSON answer without envelope: what sidecars read.
+#[derive(Debug)]
+pub(crate) struct Bare<T>(pub(crate) T);
+
+impl<T: Serialize> IntoResponse for Bare<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
 /// An answer before it is rendered.
 #[derive(Debug, Clone)]
 pub(crate) struct Enveloped {

@@ -97,14 +97,6 @@ pub(crate) enum ApiError {
     /// The role does not reach the operation's level.
     #[error("this operation is for {}", .0.audience())]
     Forbidden(Level),
-    /// Not allowed for a reason of its own.
-    #[error("{message}")]
-    Refused {
-        /// The stable identifier.
-        error: &'static str,
-        /// Prose.
-        message: Cow<'static, str>,
-    },
     /// There is no such thing in the tenant.
     #[error("there is no such {0}")]
     NotFound(&'static str),
@@ -213,7 +205,6 @@ impl ApiError {
             Self::AgentMismatch => (StatusCode::FORBIDDEN, "agent_mismatch"),
             Self::CsrfRequired => (StatusCode::FORBIDDEN, "csrf_token_required"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "insufficient_role"),
-            Self::Refused { error, .. } => (StatusCode::FORBIDDEN, error),
             Self::NotFound(_) | Self::RouteNotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Conflict { error, .. } => (StatusCode::CONFLICT, error),
@@ -245,7 +236,6 @@ impl ApiError {
             | Self::InvalidAgentId
             | Self::AgentMismatch
             | Self::CsrfRequired
-            | Self::Refused { .. }
             | Self::NotFound(_)
             | Self::RouteNotFound
             | Self::MethodNotAllowed

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use http::{Method, StatusCode, header};
 use prometheus::core::Collector;
 use prometheus::{
     Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
+
+use crate::error::ApiError;
 
 /// Handles of all metrics.
 pub(crate) struct Metrics {
@@ -87,11 +90,17 @@ impl Metrics {
     }
 
     /// The Prometheus text format.
-    pub(crate) fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+    fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+}
+
+/// The metrics as an answer.
+pub(crate) fn answer(metrics: &Metrics) -> Result<Response, ApiError> {
+    let text = metrics.render().map_err(|fault| ApiError::bug("metrics", &fault))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 
 fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {

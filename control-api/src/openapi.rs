@@ -163,6 +163,12 @@ fn success(operation: &Operation) -> Response {
         return with_headers(ResponseBuilder::new().description(meaning).content(media_type, content));
     }
     let data = operation.draft.data.clone().unwrap_or_else(|| RefOr::T(Schema::Object(ObjectBuilder::new().build())));
+    if operation.draft.is_bare {
+        let content = ContentBuilder::new().schema(Some(data)).build();
+        return with_headers(
+            ResponseBuilder::new().description(operation.summary).content("application/json", content),
+        );
+    }
     let payload = ObjectBuilder::new().property("data", data).required("data").build();
     let schema = utoipa::openapi::schema::AllOfBuilder::new()
         .item(Ref::from_schema_name("Envelope"))

@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::access::Level;
 use crate::caller::{Caller, Gate, admit};
-use crate::envelope::Answer;
+use crate::envelope::{Answer, Bare};
 use crate::error::ApiError;
 use crate::extract::{Body, Path, Query, RequestBody};
 use crate::state::App;
@@ -51,6 +51,8 @@ pub(crate) struct Draft {
     pub(crate) query: Vec<Parameter>,
     /// Schema of the envelope's `data`.
     pub(crate) data: Option<RefOr<Schema>>,
+    /// Whether the data stands without envelope.
+    pub(crate) is_bare: bool,
     /// Everything these refer to.
     pub(crate) schemas: Vec<NamedSchema>,
 }
@@ -108,6 +110,13 @@ impl<T: IntoParams> Described for Query<T> {
 impl<T: Serialize + DataSchema> Described for Result<Answer<T>, ApiError> {
     fn describe(draft: &mut Draft) {
         draft.data = Some(T::data_schema(draft));
+    }
+}
+
+impl<T: Serialize + DataSchema> Described for Result<Bare<T>, ApiError> {
+    fn describe(draft: &mut Draft) {
+        draft.data = Some(T::data_schema(draft));
+        draft.is_bare = true;
     }
 }
 
@@ -199,7 +208,6 @@ macro_rules! methods {
 methods! {
     get GET GET;
     post POST POST;
-    put PUT PUT;
     patch PATCH PATCH;
     delete DELETE DELETE;
 }
@@ -248,6 +256,13 @@ impl Operation {
     /// The answer has no envelope but this media type.
     pub(crate) fn plain(mut self, media_type: &'static str, meaning: &'static str) -> Self {
         self.plain = Some((media_type, meaning));
+        self
+    }
+
+    /// Body and answer, where another program serves the operation.
+    pub(crate) fn documents<B: ToSchema, D: ToSchema>(mut self) -> Self {
+        self.draft.body = Some(self.draft.refer::<B>());
+        self.draft.data = Some(self.draft.refer::<D>());
         self
     }
 

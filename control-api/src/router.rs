@@ -12,11 +12,12 @@ use crate::documents;
 use crate::error::ApiError;
 use crate::openapi;
 use crate::operation::Operation;
+use crate::sidecar;
 use crate::state::App;
 
 /// Every operation of the control plane.
 pub(crate) fn operations() -> Vec<Operation> {
-    api::operations()
+    api::operations().into_iter().chain(sidecar::operations()).collect()
 }
 
 /// The service of the control plane's listener.

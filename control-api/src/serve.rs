@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::response::Response;
 use axum::routing::get;
-use http::header;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -25,15 +24,13 @@ pub(crate) async fn serve(app: App) -> Result<(), Box<dyn std::error::Error>> {
     let stopping = app.stopping.clone();
     tokio::spawn(wait_for_signal(stopping.clone()));
     let upkeep = tokio::spawn(upkeep::run(app.clone()));
-    let mut service = router(&app);
-    let metrics = Router::new().route("/metrics", get(metrics)).with_state(app.clone());
+    let service = router(&app);
     if let Some(address) = app.config.metrics_address() {
         let listener = TcpListener::bind(address).await.map_err(|e| format!("{address}: {e}"))?;
         tracing::info!(address = %listener.local_addr()?, "metrics");
+        let metrics = Router::new().route("/metrics", get(metrics)).with_state(app.clone());
         let stop = stopping.clone().cancelled_owned();
         tokio::spawn(async move { axum::serve(listener, metrics).with_graceful_shutdown(stop).await });
-    } else {
-        service = service.merge(metrics);
     }
     let address = app.config.listen.address;
     let listener = TcpListener::bind(address).await.map_err(|e| format!("{address}: {e}"))?;
@@ -67,9 +64,6 @@ async fn wait_for_signal(stopping: CancellationToken) {
     stopping.cancel();
 }
 
-async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    match app.metrics.render() {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
-        Err(fault) => ApiError::bug("metrics", &fault).into_response(),
-    }
+async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
+    crate::metrics::answer(&app.metrics)
 }

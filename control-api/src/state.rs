@@ -10,13 +10,18 @@ use aegis_core::time::{Clock, Monotonic};
 use aegis_pipeline::credential::TokenCache;
 use aegis_pipeline::policy::PlatformBundle;
 use aegis_store::{Store, token_key};
+use moka::sync::Cache;
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::STREAMS_MAX;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::lockout::Lockout;
 use crate::metrics::Metrics;
 use crate::password::Passwords;
+use crate::presence::{PRESENCES_MAX, Presence};
+use crate::sidecar::{STALE_AFTER, WATCHES_MAX};
 use crate::throttle::{AddressLimit, TenantLimit};
 use crate::token::TokenSigner;
 
@@ -26,6 +31,8 @@ const ACCOUNT_FAILURES_FREE: u32 = 5;
 const ADDRESS_FAILURES_FREE: u32 = 25;
 /// Wrong credentials from one address before further ones are told to wait.
 const WRONG_CREDENTIALS_FREE: u32 = 25;
+/// Sidecar addresses that are remembered at once.
+const ADDRESSES_MAX: u64 = 10_000;
 /// The first wait; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 
@@ -58,6 +65,14 @@ pub(crate) struct AppState {
     pub(crate) address_lockout: Lockout<IpAddr>,
     /// Wrong credentials by address.
     pub(crate) wrong_credentials: Lockout<IpAddr>,
+    /// Comings and goings of sidecars.
+    pub(crate) presence: broadcast::Sender<Presence>,
+    /// Turns for watch streams.
+    pub(crate) watches: Arc<Semaphore>,
+    /// Turns for event streams.
+    pub(crate) event_streams: Arc<Semaphore>,
+    /// Addresses that enrolled sidecars lately sent heartbeats from.
+    pub(crate) sidecar_addresses: Cache<IpAddr, ()>,
     /// The metrics.
     pub(crate) metrics: Metrics,
     /// Requests to public operations by address.
@@ -90,6 +105,10 @@ impl AppState {
             account_lockout: Lockout::new(ACCOUNT_FAILURES_FREE, FIRST_WAIT),
             address_lockout: Lockout::new(ADDRESS_FAILURES_FREE, FIRST_WAIT),
             wrong_credentials: Lockout::new(WRONG_CREDENTIALS_FREE, FIRST_WAIT),
+            presence: broadcast::Sender::new(PRESENCES_MAX),
+            watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            event_streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            sidecar_addresses: Cache::builder().max_capacity(ADDRESSES_MAX).time_to_live(STALE_AFTER).build(),
             metrics: Metrics::new()?,
             public_limit: AddressLimit::new(config.limits.public_requests_per_second),
             tenant_limit: TenantLimit::default(),
@@ -103,6 +122,7 @@ impl AppState {
 
     /// Whether this neighbour's `X-Forwarded-For` is believed.
     pub(crate) fn trusts_proxy(&self, peer: IpAddr) -> bool {
-        self.config.listen.trusted_proxies.iter().any(|network| network.contains(&peer))
+        let configured = self.config.listen.trusted_proxies.iter().any(|network| network.contains(&peer));
+        configured || self.sidecar_addresses.contains_key(&peer)
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aegis_core::principal::{ACCESS_TOKEN_TTL_S, CLOCK_SKEW_MAX_S};
 use aegis_store::{StoreError, refresh, revocation};
 
+use crate::presence;
 use crate::state::App;
 
 /// Pause between two rounds of forgetting.
@@ -25,7 +26,7 @@ pub(crate) async fn run(app: App) {
             }
         }
     };
-    tokio::join!(follow, prune);
+    tokio::join!(follow, prune, presence::follow(&app));
 }
 
 async fn forget(app: &App) -> Result<(), StoreError> {

@@ -4,12 +4,16 @@ mod agents;
 mod audit;
 mod auth;
 mod decision;
+mod events;
+mod execution;
 mod ops;
 mod policy;
 mod receipts;
 mod registry;
+mod tenant;
 
 pub(crate) use auth::check_account;
+pub(crate) use events::STREAMS_MAX;
 
 use crate::operation::Operation;
 
@@ -17,12 +21,15 @@ use crate::operation::Operation;
 pub(crate) fn operations() -> Vec<Operation> {
     [
         auth::operations(),
+        tenant::operations(),
         agents::operations(),
         registry::operations(),
         audit::operations(),
         receipts::operations(),
         decision::operations(),
         policy::operations(),
+        execution::operations(),
+        events::operations(),
         ops::operations(),
     ]
     .into_iter()

@@ -47,6 +47,7 @@ words! {
 
 /// A tool route as announced to the registry; no address, no credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToolAnnouncement {
     /// Name or pattern.
     pub tool: ToolPattern,
@@ -61,6 +62,7 @@ pub struct ToolAnnouncement {
 /// `POST /internal/sidecar/enroll`, with `Authorization: Bearer <join token>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnrollRequest {
     /// A name for people, `[A-Za-z0-9._-]{1,64}`.
     pub name: String,
@@ -78,6 +80,7 @@ pub const ENROLL_CONTEXT: &str = "aegis-enroll/1\n";
 /// `POST /internal/sidecar/renew`, no credential but the proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RenewRequest {
     /// The source.
     pub source: SourceId,
@@ -89,6 +92,7 @@ pub struct RenewRequest {
 
 /// The answer to both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SidecarCredential {
     /// The source's id, for ever.
     pub source: SourceId,
@@ -132,6 +136,7 @@ pub enum WatchFrame {
 /// `POST /internal/sidecar/heartbeat`: sent every 10 s, and right after a version was applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Heartbeat {
     /// The process start.
     pub boot: BootId,
@@ -160,6 +165,7 @@ pub struct Heartbeat {
 
 /// What a sidecar counted for one tenant since its boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TenantCounters {
     /// The tenant.
     pub tenant_id: TenantId,
@@ -179,6 +185,7 @@ pub struct TenantCounters {
 
 /// Quantiles of a latency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LatencySummary {
     /// Median.
     pub p50: u64,
@@ -192,6 +199,7 @@ pub struct LatencySummary {
 
 /// The answer to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HeartbeatAck {
     /// The control plane's clock.
     pub at: Timestamp,

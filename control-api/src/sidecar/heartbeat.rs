@@ -1,0 +1,64 @@
+//! Heartbeats: what each sidecar has in force, what waits in its outbox, what it counted.
+
+use aegis_core::id::SourceId;
+use aegis_core::principal::Subject;
+use aegis_core::sidecar::{Heartbeat, HeartbeatAck, TOOLS_MAX};
+use aegis_store::{item, propagation, source};
+use axum::Extension;
+use axum::extract::State;
+
+use super::enrolment::VERSION_MAX;
+use crate::caller::Caller;
+use crate::context::RequestContext;
+use crate::envelope::Bare;
+use crate::error::{ApiError, Issues};
+use crate::extract::{Body, RequestBody};
+use crate::state::App;
+
+/// Tenants one heartbeat counts for at most.
+const COUNTERS_MAX: usize = 1_000;
+/// Characters of a public address at most.
+const URL_MAX: usize = 512;
+
+impl RequestBody for Heartbeat {
+    fn validate(&self, issues: &mut Issues) {
+        issues.check(self.version.len() <= VERSION_MAX, "version", "is too long");
+        issues.check(self.public_url.len() <= URL_MAX, "public_url", "is too long");
+        issues.check(self.counters.len() <= COUNTERS_MAX, "counters", "are too many");
+        issues.check(self.tools.as_ref().is_none_or(|tools| tools.len() <= TOOLS_MAX), "tools", "are too many");
+    }
+}
+
+/// The source behind a service credential.
+pub(super) fn source_of(caller: &Caller) -> Result<SourceId, ApiError> {
+    match caller.principal().subject {
+        Subject::Sidecar(source) => Ok(source),
+        Subject::User(_) | Subject::Agent(_) | Subject::ApiKey { .. } => {
+            Err(ApiError::bug("service credential", &"not a sidecar"))
+        }
+    }
+}
+
+/// `POST /internal/sidecar/heartbeat`.
+pub(super) async fn heartbeat(
+    State(app): State<App>,
+    Extension(context): Extension<RequestContext>,
+    caller: Caller,
+    Body(beat): Body<Heartbeat>,
+) -> Result<Bare<HeartbeatAck>, ApiError> {
+    let source = source_of(&caller)?;
+    if let Some(foreign) = beat.counters.iter().find(|c| !caller.tenants().contains(&c.tenant_id)) {
+        tracing::warn!(%source, tenant_id = %foreign.tenant_id, "a sidecar counted for a tenant that is not its own");
+        return Err(ApiError::TenantMismatch);
+    }
+    let now = app.clock.now();
+    let mut db = app.store.upkeep().await?;
+    let known = source::get(&mut db, source).await?.ok_or(ApiError::InvalidToken)?;
+    source::heartbeat(&mut db, source, &beat, now).await?;
+    let before = known.applied_version.unwrap_or(0);
+    propagation::note(&mut db, source, before, beat.snapshot_version, beat.snapshot_applied_at).await?;
+    let version = item::change_number(&mut db).await?;
+    db.commit().await?;
+    app.sidecar_addresses.insert(context.peer, ());
+    Ok(Bare(HeartbeatAck { at: now, version }))
+}
