@@ -30,6 +30,8 @@ mod tag;
 mod telemetry;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod token;
 mod upkeep;
@@ -70,6 +72,8 @@ struct Arguments {
 enum Command {
     /// Serves the API (the default).
     Serve,
+    /// Prints the OpenAPI document.
+    Openapi,
     /// Makes the first tenant with its administrator and a join token, and prints them as JSON.
     Bootstrap(Bootstrap),
     /// Makes a token with which a sidecar enrols, and prints it as JSON.
@@ -95,10 +99,16 @@ async fn run(arguments: Arguments) -> Result<(), Fault> {
         println!("the configuration is valid");
         return Ok(());
     }
+    let command = arguments.command.unwrap_or(Command::Serve);
+    if matches!(command, Command::Openapi) {
+        let document = openapi::document(&router::operations(), &config.public_base_url);
+        println!("{}", serde_json::to_string_pretty(&document)?);
+        return Ok(());
+    }
     // Every TLS user of the process shares this provider.
     rustls::crypto::ring::default_provider().install_default().map_err(|_| "a TLS provider is installed already")?;
     let telemetry = telemetry::install(&config)?;
-    let outcome = execute(arguments.command.unwrap_or(Command::Serve), config).await;
+    let outcome = execute(command, config).await;
     telemetry.flush();
     outcome
 }
@@ -121,6 +131,8 @@ async fn execute(command: Command, config: Config) -> Result<(), Fault> {
                 println!("{made}");
             }
         }
+        // Answered before anything was opened.
+        Command::Openapi => {}
         Command::JoinToken(arguments) => println!("{}", bootstrap::join_token(&arguments, &store).await?),
     }
     store.close().await;
