@@ -22,7 +22,7 @@ const NEIGHBOURS: u32 = 5;
 
 /// A decision with its reasons.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Explanation {
+pub(super) struct Explained {
     audit_id: AuditId,
     request_id: Option<String>,
     agent_id: AgentId,
@@ -109,7 +109,7 @@ pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<AuditId>,
-) -> Result<Answer<Explanation>, ApiError> {
+) -> Result<Answer<Explained>, ApiError> {
     let tenant = caller.tenant_id();
     let mut tx = app.store.read(tenant).await?;
     let row = audit::get(&mut tx, tenant, id).await?.ok_or(ApiError::NotFound("decision"))?;
@@ -150,14 +150,14 @@ impl From<AuditRow> for Neighbour {
     }
 }
 
-fn explain(row: &AuditRow, said: DecisionRow, timeline: Vec<Neighbour>, similar: Vec<Neighbour>) -> Explanation {
+fn explain(row: &AuditRow, said: DecisionRow, timeline: Vec<Neighbour>, similar: Vec<Neighbour>) -> Explained {
     let stages: Vec<StageView> = said
         .stages
         .iter()
         .map(|step| StageView { n: step.n, name: stage_name(step.n), outcome: step.outcome.clone(), us: step.us })
         .collect();
     let decided_by = deciding(&said);
-    Explanation {
+    Explained {
         audit_id: row.audit_id,
         request_id: row.request_id.clone(),
         agent_id: said.agent_id,
@@ -229,12 +229,8 @@ fn signals(said: &DecisionRow) -> Vec<SignalView> {
 }
 
 fn sentence(said: &DecisionRow, outcome: Option<Outcome>, stage: &str) -> String {
-    let mut text = format!("{} by stage {stage} with a risk of {} of 100", said.decision, said.risk_score);
-    if let Some(rule) = said.rule_ids.first() {
-        text.push_str(&format!("; the deciding rule is {rule}"));
-    }
-    if let Some(outcome) = outcome {
-        text.push_str(&format!("; the call was {}", outcome.as_str().replace('_', " ")));
-    }
-    format!("{text}: {}", said.reason)
+    let rule = said.rule_ids.first().map(|rule| format!("; the deciding rule is {rule}")).unwrap_or_default();
+    let end = outcome.map(|o| format!("; the call was {}", o.as_str().replace('_', " "))).unwrap_or_default();
+    let (decision, risk, reason) = (said.decision, said.risk_score, &said.reason);
+    format!("{decision} by stage {stage} with a risk of {risk} of 100{rule}{end}: {reason}")
 }

@@ -35,7 +35,6 @@ async fn find(app: &App, caller: &Caller, mut filter: Filter, page: Page) -> Res
     filter.agent_id = caller.only_agent().or(filter.agent_id);
     let mut tx = app.store.read(tenant).await?;
     let found = audit::list(&mut tx, tenant, &filter, page).await?;
-    let total = found.total;
-    let (page, next) = LogPage::new(tenant, found, page)?;
-    Ok(Answer::ok(page).paged(total, next))
+    let (page, next) = LogPage::new(tenant, &found, page)?;
+    Ok(Answer::ok(page).paged(found.total, next))
 }

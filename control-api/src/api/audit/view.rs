@@ -22,7 +22,7 @@ pub(super) struct LogPage {
 
 impl LogPage {
     /// The page, and where the next one begins.
-    pub(super) fn new(tenant: TenantId, found: AuditPage, page: Page) -> Result<(Self, Option<String>), StoreError> {
+    pub(super) fn new(tenant: TenantId, found: &AuditPage, page: Page) -> Result<(Self, Option<String>), StoreError> {
         let full = u32::try_from(found.rows.len()).is_ok_and(|n| n >= page.limit);
         let next = found.rows.last().filter(|last| full && last.index > 0).map(|last| last.index.to_string());
         let items = found.rows.iter().map(|row| LogView::new(tenant, row)).collect::<Result<_, _>>()?;
