@@ -1,5 +1,6 @@
 //! Logs and traces: structured lines without secrets or payload, and spans to a collector when one is named.
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,10 @@ pub fn install(config: &Config) -> Result<Telemetry, Box<dyn std::error::Error>>
         LogFormat::Json => {
             tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
         }
-        LogFormat::Pretty => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
+        LogFormat::Pretty => tracing_subscriber::fmt::layer()
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+            .boxed(),
     };
     let traces = provider(&config.otlp.endpoint)?;
     let spans = traces.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("aegis-proxy")));

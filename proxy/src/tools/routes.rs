@@ -176,7 +176,7 @@ pub fn parse(text: &str, environment: &Environment, response_bytes: usize) -> Re
     for line in file.tool {
         let name = line.name.clone();
         let wrong = |problem: String| RoutesError::Route { tool: name.clone(), problem };
-        let route = read_line(line, environment, response_bytes).map_err(wrong)?;
+        let route = read_line(&line, environment, response_bytes).map_err(wrong)?;
         if routes.iter().any(|known| known.tool == route.tool) {
             return Err(RoutesError::Route { tool: name, problem: "is there twice".into() });
         }
@@ -185,7 +185,7 @@ pub fn parse(text: &str, environment: &Environment, response_bytes: usize) -> Re
     Ok(routes)
 }
 
-fn read_line(line: Line, environment: &Environment, response_bytes: usize) -> Result<Route, String> {
+fn read_line(line: &Line, environment: &Environment, response_bytes: usize) -> Result<Route, String> {
     let tool = ToolPattern::parse(&line.name).map_err(|e| format!("name {e}"))?;
     let base = read_base(&line.url)?;
     let method = match line.method.as_str() {
