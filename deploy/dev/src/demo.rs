@@ -60,7 +60,7 @@ struct Seen {
 /// If the API can't be reached or refuses a login.
 pub async fn run(http: &reqwest::Client, credentials: &Credentials) -> Result<usize, Fault> {
     let demo = Demo { http, credentials, sessions: log_in(http, credentials).await? };
-    println!("\n{:<34} {:<15} {:<9} {:<20} {:>4} {:>9}", "call", "agent", "decision", "rule", "risk", "latency");
+    println!("\n{:<34} {:<15} {:<9} {:<28} {:>4} {:>9}", "call", "agent", "decision", "rule", "risk", "latency");
     let mut unexpected = 0;
     let mut rows = Vec::new();
     let mut before: Option<Value> = None;
@@ -355,7 +355,7 @@ fn print_line(title: &str, agent: &str, seen: &Seen, verdict: &Result<(), String
     };
     let ms = format!("{}.{} ms", seen.micros / 1_000, seen.micros % 1_000 / 100);
     let mark = if verdict.is_ok() { "✓" } else { "✗" };
-    println!("{title:<34} {agent:<15} {:<9} {rule:<20} {:>4} {ms:>9}  {mark}", seen.decision, seen.risk);
+    println!("{title:<34} {agent:<15} {:<9} {rule:<28} {:>4} {ms:>9}  {mark}", seen.decision, seen.risk);
     if let Err(problem) = verdict {
         println!("    {problem}");
     }
@@ -365,6 +365,7 @@ fn print_line(title: &str, agent: &str, seen: &Seen, verdict: &Result<(), String
 pub fn print_guide(credentials: &Credentials, file: &std::path::Path) {
     let Credentials { base_url, control_url, admin_url, tenant_id, .. } = credentials;
     let file = file.display();
+    let (id, name) = credentials.agents.first().map_or(("", ""), |agent| (agent.id.as_str(), agent.name.as_str()));
     println!(
         "
 sidecar        {base_url}            (one address for everything: tool calls and the API)
@@ -374,7 +375,7 @@ credentials    {file}
 
 Call a tool as the first agent:
 
-  eval \"$(python3 -c 'import json;a=json.load(open(\"{file}\"))[\"agents\"][0];print(\"ID=\"+a[\"id\"]+\" SECRET=\"+a[\"secret\"])')\"
+  ID={id} SECRET=$(sed -n '/\"name\": \"{name}\"/{{n;s/.*: \"\\(.*\\)\".*/\\1/p}}' {file})
   TOKEN=$(curl -s {base_url}/auth/agent/token -H 'X-Tenant-ID: {tenant_id}' -H 'Content-Type: application/json' \\
     -d \"{{\\\"agent_id\\\":\\\"$ID\\\",\\\"secret\\\":\\\"$SECRET\\\"}}\" | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')
   curl -s {base_url}/execute/db.query -H \"Authorization: Bearer $TOKEN\" -H 'X-Tenant-ID: {tenant_id}' -H \"X-Agent-ID: $ID\" \\
