@@ -89,7 +89,7 @@ pub(crate) async fn bootstrap(
     };
     let admin = administrator(&tx, &record, &arguments.admin_email, password_hash);
     user::create(&mut tx, &admin).await?;
-    let (join, expires_at) = join_token_in(&mut tx, 1, Duration::from_secs(24 * 3_600)).await?;
+    let (join, expires_at) = join_token_in(&mut tx, 1, Duration::from_hours(24)).await?;
     tx.record(entry("tenant.create", &format!("tenant:{}", record.id)))
         .await?
         .record(entry("user.create", &format!("user:{}", admin.id)))
@@ -109,8 +109,7 @@ pub(crate) async fn bootstrap(
 /// Runs `join-token`; the JSON to print.
 pub(crate) async fn join_token(arguments: &JoinToken, store: &Store) -> Result<Value, Fault> {
     let mut tx = store.write_all(&arguments.tenant).await?;
-    let (join, expires_at) =
-        join_token_in(&mut tx, arguments.uses, Duration::from_secs(arguments.hours * 3_600)).await?;
+    let (join, expires_at) = join_token_in(&mut tx, arguments.uses, Duration::from_hours(arguments.hours)).await?;
     tx.record(entry("join_token.create", &format!("expires:{expires_at}"))).await?.commit().await?;
     Ok(json!({ "join_token": join.expose(), "expires_at": expires_at }))
 }

@@ -79,7 +79,7 @@ impl Presented {
         if !self.by_cookie {
             return Ok(());
         }
-        let given = headers.get(CSRF_HEADER).map(|v| v.as_bytes()).unwrap_or_default();
+        let given = headers.get(CSRF_HEADER).map(http::HeaderValue::as_bytes).unwrap_or_default();
         if bool::from(given.ct_eq(csrf_token(&self.text).as_bytes())) { Ok(()) } else { Err(ApiError::CsrfRequired) }
     }
 }

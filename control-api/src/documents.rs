@@ -24,8 +24,8 @@ const REDOC_PAGE: &str = r#"<!doctype html>
 </html>"#;
 
 /// The routes of the document and its readers.
-pub(crate) fn routes(document: Arc<Value>) -> Router<App> {
-    let text = Bytes::from(serde_json::to_vec(&*document).unwrap_or_default());
+pub(crate) fn routes(document: &Value) -> Router<App> {
+    let text = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
     let swagger = Arc::new(utoipa_swagger_ui::Config::from("../openapi.json"));
     Router::new()
         .route("/openapi.json", get(|| async move { ([(header::CONTENT_TYPE, "application/json")], text) }))

@@ -10,9 +10,9 @@ use moka::sync::Cache;
 /// Names that are remembered at once; the least used are forgotten beyond.
 const NAMES_MAX: u64 = 100_000;
 /// The longest wait.
-const WAIT_MAX: Duration = Duration::from_secs(900);
+const WAIT_MAX: Duration = Duration::from_mins(15);
 /// After this long without a failure all is forgotten.
-const MEMORY: Duration = Duration::from_secs(3_600);
+const MEMORY: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Failures {

@@ -84,7 +84,7 @@ pub(crate) fn weakness(password: &Secret, email: &str) -> Option<&'static str> {
         Some("must have 12 to 256 characters")
     } else if lower.trim() == email || email.split('@').next().is_some_and(|local| lower == local) {
         Some("must not be the e-mail address")
-    } else if text.chars().all(|c| Some(c) == text.chars().next()) {
+    } else if text.chars().all(|c| text.starts_with(c)) {
         Some("must not be one character repeated")
     } else {
         None

@@ -1,7 +1,5 @@
 //! The router: every operation once, at `/` and under `/v1`, inside the layers that all share.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use utoipa_axum::router::OpenApiRouter;
@@ -29,7 +27,7 @@ pub(crate) fn router(app: &App) -> Router {
         mounted = mounted.route(operation.path, operation.mount(app));
     }
     let (routes, _) = mounted.split_for_parts();
-    let routes = routes.merge(documents::routes(Arc::new(document)));
+    let routes = routes.merge(documents::routes(&document));
     Router::new()
         .merge(routes.clone())
         .nest("/v1", routes)

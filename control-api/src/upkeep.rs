@@ -10,7 +10,7 @@ use crate::presence;
 use crate::state::App;
 
 /// Pause between two rounds of forgetting.
-const PRUNE_EVERY: Duration = Duration::from_secs(600);
+const PRUNE_EVERY: Duration = Duration::from_mins(10);
 /// A revocation says nothing any more when every token that it voids has ended.
 const REVOCATION_KEPT: Duration = Duration::from_secs((ACCESS_TOKEN_TTL_S + CLOCK_SKEW_MAX_S + 60).unsigned_abs());
 

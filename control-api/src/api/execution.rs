@@ -44,9 +44,9 @@ pub(crate) fn operations() -> Vec<Operation> {
     tagged(
         Tag::Execution,
         vec![
-            post("/execute", Level::Execute, execute, summary).documents::<ToolCall, Execution>().fails(&REFUSALS),
+            post("/execute", Level::Execute, execute, summary).documents::<ToolCall, ExecutionView>().fails(&REFUSALS),
             post("/execute/{tool_name}", Level::Execute, execute_named, "Same, tool name taken from the path")
-                .documents::<NamedToolCall, Execution>()
+                .documents::<NamedToolCall, ExecutionView>()
                 .fails(&REFUSALS),
         ],
     )
@@ -94,7 +94,7 @@ struct NamedToolCall {
 
 /// A call that was made.
 #[derive(Debug, Serialize, ToSchema)]
-struct Execution {
+struct ExecutionView {
     /// `ALLOW` or `MONITOR`.
     action: Decision,
     /// The tool.

@@ -39,7 +39,6 @@ pub(crate) fn operations() -> Vec<Operation> {
 }
 
 /// `GET /metrics`.
-#[expect(clippy::unused_async, reason = "handlers are async")]
 async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
     if app.config.metrics_address().is_some() {
         return Err(ApiError::RouteNotFound);
@@ -63,7 +62,6 @@ struct Health {
     uptime_s: u64,
 }
 
-#[expect(clippy::unused_async, reason = "handlers are async")]
 async fn liveness(State(app): State<App>) -> Result<Answer<Health>, ApiError> {
     Ok(Answer::ok(Health {
         status: "ok",
@@ -154,7 +152,7 @@ async fn system_health(State(app): State<App>, caller: Caller) -> Result<Answer<
 
 /// Health without internals.
 #[derive(Debug, Serialize, ToSchema)]
-struct Status {
+struct PublicStatus {
     /// All in one word.
     status: Overall,
     /// Each part.
@@ -213,7 +211,7 @@ struct Links {
 }
 
 /// `GET /status`.
-async fn status(State(app): State<App>) -> Result<Answer<Status>, ApiError> {
+async fn status(State(app): State<App>) -> Result<Answer<PublicStatus>, ApiError> {
     let now = app.clock.now();
     let mut services = probes(&app).await;
     let sources = sources(&app, None).await.unwrap_or_default();
@@ -222,7 +220,7 @@ async fn status(State(app): State<App>) -> Result<Answer<Status>, ApiError> {
     let count = |status| services.values().filter(|p| p.status == status).count();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a latency in ms, not negative")]
     let p95_latency_ms = latency.p95_ms.ceil() as u64;
-    Ok(Answer::ok(Status {
+    Ok(Answer::ok(PublicStatus {
         status: health::overall(&services),
         components: services.iter().map(|(name, probe)| (*name, probe.status.into())).collect(),
         uptime_seconds: Some(uptime_s(&app)),

@@ -59,7 +59,7 @@ async fn take(
         return Err(ApiError::UnsupportedMediaType(NDJSON));
     }
     let bytes = read(body, INGEST_BYTES_MAX).await?;
-    let bytes = match headers.get(header::CONTENT_ENCODING).map(|v| v.as_bytes()) {
+    let bytes = match headers.get(header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
         None | Some(b"identity") => bytes,
         Some(b"zstd") => {
             let expanded = tokio::task::spawn_blocking(move || expand(&bytes)).await;

@@ -120,7 +120,7 @@ impl Watch {
             }
             let stopping = self.app.stopping.clone();
             tokio::select! {
-                changed = changes.changed() => if changed.is_err() { break End::Stopping },
+                woken = changes.changed() => if woken.is_err() { break End::Stopping },
                 () = tokio::time::sleep(Duration::from_secs(WATCH_PING_S)) => {}
                 () = stopping.cancelled() => break End::Stopping,
                 () = self.send.closed() => break End::Gone,

@@ -181,8 +181,9 @@ async fn introspection_tells_of_the_tenants_own_tokens_only() {
 async fn an_agent_signs_in_with_its_secret() {
     let world = World::new().await;
     let admin = world.token(Role::Admin).await;
-    let made =
-        world.call(Method::POST, "/agents", &admin, Some(json!({ "name": "worker", "description": "works" }))).await;
+    let made = world
+        .call(Method::POST, "/agents", &admin, Some(json!({ "name": "worker", "description": "works for the tests" })))
+        .await;
     let agent = made.data()["id"].clone();
     let secret = "a secret of an agent";
     let body = json!({ "agent_id": agent, "secret": secret });
@@ -217,8 +218,8 @@ async fn new_users_need_a_real_password_a_free_address_and_a_persons_role() {
     make("ada.lovelace@example.com", "ADA.lovelace@example.com", "VIEWER").await.is(422, "validation_failed");
     make("ada@example.com", PASSWORD, "AGENT").await.is(422, "validation_failed");
     make("no address", PASSWORD, "VIEWER").await.is(422, "validation_failed");
-    let made = make("Ada@Example.com", PASSWORD, "SECURITY").await.is(201, "");
-    assert_eq!((&made.data()["email"], &made.data()["role"]), (&json!("ada@example.com"), &json!("SECURITY")));
+    let ada = make("Ada@Example.com", PASSWORD, "SECURITY").await.is(201, "");
+    assert_eq!((&ada.data()["email"], &ada.data()["role"]), (&json!("ada@example.com"), &json!("SECURITY")));
     make("ada@example.com", PASSWORD, "VIEWER").await.is(409, "email_taken");
     let elsewhere = json!({ "email": "b@example.com", "password": PASSWORD, "tenant_id": world.other });
     world.call(Method::POST, "/auth/users", &admin, Some(elsewhere)).await.is(422, "validation_failed");

@@ -33,7 +33,9 @@ async fn next(stream: &mut Stream) -> (Option<u64>, Value) {
 }
 
 async fn make_agent(world: &World, admin: &str, name: &str) -> Value {
-    let made = world.call(Method::POST, "/agents", admin, Some(json!({ "name": name, "description": "works" }))).await;
+    let made = world
+        .call(Method::POST, "/agents", admin, Some(json!({ "name": name, "description": "works for the tests" })))
+        .await;
     assert_eq!(made.body["success"], json!(true), "{}", made.body);
     made.data()["id"].clone()
 }
@@ -67,9 +69,9 @@ async fn agents_hear_of_themselves_only() {
     let mut stream = listen(&world, &token, Some(0)).await;
     assert_eq!(next(&mut stream).await.1["agent_id"], own);
     assert_eq!(next(&mut stream).await.1["data"]["agent_id"], own);
-    for (agent, name) in [(&other, "another"), (&own, "renamed")] {
+    for (agent, text) in [(&other, "another description"), (&own, "a new description")] {
         let path = format!("/agents/{}", agent.as_str().unwrap());
-        let reply = world.call(Method::PATCH, &path, &admin, Some(json!({ "description": name }))).await;
+        let reply = world.call(Method::PATCH, &path, &admin, Some(json!({ "description": text }))).await;
         assert_eq!(reply.status, 200, "{}", reply.body);
     }
     let (_, event) = next(&mut stream).await;

@@ -24,7 +24,7 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 async fn join_token(world: &World, text: &str) -> Secret {
     let token = Secret::new(text);
     let mut tx = world.store.store.write(world.tenant).await.unwrap();
-    let end = tx.now().plus(Duration::from_secs(60));
+    let end = tx.now().plus(Duration::from_mins(1));
     join_token::create(&mut tx, &token.digest(), "test", end, 1).await.unwrap();
     tx.record(testing::admin("join_token.create", "token")).await.unwrap().commit().await.unwrap();
     token
@@ -90,8 +90,10 @@ async fn delta(lines: &mut (impl futures::Stream<Item = Vec<u8>> + Unpin)) -> Ve
     while let Some(chunk) = tokio::time::timeout(WAIT_MAX, lines.next()).await.expect("a frame in time") {
         frames
             .extend(chunk.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()));
-        if matches!(frames.last(), Some(WatchFrame::Commit { .. })) {
-            return frames;
+        match frames.last() {
+            Some(WatchFrame::Commit { .. }) => return frames,
+            Some(WatchFrame::Ping { .. }) => panic!("nothing changed: {frames:?}"),
+            _ => {}
         }
     }
     panic!("the stream ended: {frames:?}")
@@ -119,8 +121,9 @@ async fn the_watch_stream_begins_with_everything_and_pushes_each_change() {
     let Some(WatchFrame::Commit { version, .. }) = first.last().cloned() else { panic!("{first:?}") };
 
     let admin = world.token(Role::Admin).await;
-    let made =
-        world.call(Method::POST, "/agents", &admin, Some(json!({ "name": "worker", "description": "works" }))).await;
+    let made = world
+        .call(Method::POST, "/agents", &admin, Some(json!({ "name": "worker", "description": "works for the tests" })))
+        .await;
     let second = delta(&mut stream).await;
     assert_eq!(second.first(), Some(&WatchFrame::Begin { full: false }));
     let key = format!("agent/{}", made.data()["id"].as_str().unwrap());

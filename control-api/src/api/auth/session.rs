@@ -31,9 +31,9 @@ use crate::{cookie, password, record};
 /// What refresh tokens begin with.
 const REFRESH_PREFIX: &str = "acr_";
 /// A refresh token ends when it was not used for so long.
-const REFRESH_IDLE: Duration = Duration::from_secs(14 * 24 * 3_600);
+const REFRESH_IDLE: Duration = Duration::from_hours(14 * 24);
 /// A session ends after this, however often it was refreshed.
-const SESSION_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+const SESSION_MAX: Duration = Duration::from_hours(30 * 24);
 /// Characters of an e-mail address at most.
 pub(super) const EMAIL_MAX: usize = 254;
 

@@ -121,7 +121,7 @@ impl RequestBody for Revoke {
 
 /// What was revoked.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Revoked {
+pub(super) struct RevocationView {
     /// The user.
     user_id: Option<UserId>,
     /// The agent.
@@ -138,7 +138,7 @@ pub(super) async fn revoke(
     State(app): State<App>,
     caller: Caller,
     Body(Revoke { user_id, agent_id }): Body<Revoke>,
-) -> Result<Answer<Revoked>, ApiError> {
+) -> Result<Answer<RevocationView>, ApiError> {
     let tenant = caller.tenant_id();
     let mut tx = app.store.write(tenant).await?;
     let mut object = String::new();
@@ -154,7 +154,7 @@ pub(super) async fn revoke(
         object = format!("agent:{id}");
     }
     tx.record(record::admin(&caller, "auth.revoke", object, [])).await?.commit().await?;
-    Ok(Answer::ok(Revoked { user_id, agent_id, revoked: true, message: "Every token issued until now is void" }))
+    Ok(Answer::ok(RevocationView { user_id, agent_id, revoked: true, message: "Every token issued until now is void" }))
 }
 
 impl UserView {
