@@ -2,7 +2,7 @@
 
 use aegis_tests::client::{Agent, Answer};
 use aegis_tests::deployment::{Database, Deployment};
-use aegis_tests::wait::until;
+use aegis_tests::wait::{LONG, POLL, until};
 use serde_json::json;
 
 const TOOLS: [&str; 2] = ["test.echo", "strict.echo"];
@@ -21,7 +21,7 @@ async fn refused(d: &Deployment, agent: &Agent, tool: &str) -> Answer {
 
 #[tokio::test]
 async fn a_full_outbox_refuses_before_the_tool_acts_and_recovers() {
-    let overrides = [("AEGIS_PROXY__OUTBOX__BYTES_MAX", "1048576"), ("AEGIS_PROXY__OUTBOX__SEGMENT_BYTES", "262144")];
+    let overrides = [("AEGIS_PROXY__OUTBOX__BYTES_MAX", "4194304"), ("AEGIS_PROXY__OUTBOX__SEGMENT_BYTES", "1048576")];
     let mut d = Deployment::with_sidecars(Database::Sqlite, 1, &overrides).await;
     let agent = d.agent("full", &TOOLS).await;
     d.kill_control().await;
@@ -32,10 +32,19 @@ async fn a_full_outbox_refuses_before_the_tool_acts_and_recovers() {
     assert!(metrics.lines().any(|line| line.contains("audit_unavailable") && !line.ends_with(" 0")), "{metrics}");
     d.start_control().await;
     for tool in TOOLS {
-        until("calls go on", async || {
-            (agent.call(d.url(), tool, &json!({ "again": true })).await.status == 200).then_some(())
-        })
-        .await;
+        let (mut n, mut last) = (0, String::new());
+        let recovered = tokio::time::timeout(LONG, async {
+            loop {
+                n += 1;
+                let answer = agent.call(d.url(), tool, &json!({ "again": n })).await;
+                if answer.status == 200 {
+                    return;
+                }
+                last = answer.body.to_string();
+                tokio::time::sleep(POLL).await;
+            }
+        });
+        assert!(recovered.await.is_ok(), "{tool} after {n} calls: {last}\n{}", d.logs());
     }
     d.drained().await;
     assert_eq!(d.admin.verify().await["valid"], true);

@@ -24,9 +24,11 @@ both! {
             let answer = agent.call(d.url(), "test.echo", &json!({ "n": n })).await;
             audit_ids.push(answer.data()["audit_id"].as_str().unwrap().to_owned());
         }
-        let ready = d.sidecars[0].readyz().await.unwrap();
+        let ready = until("it says that it is cut off", async || {
+            d.sidecars[0].readyz().await.filter(|ready| ready.body["status"] == "degraded")
+        }).await;
         assert_eq!(ready.status, 200, "{}", ready.body);
-        assert!(ready.body.to_string().contains("degraded"), "{}", ready.body);
+        assert_eq!(ready.body["control_plane"], "away", "{}", ready.body);
 
         d.start_control().await;
         let rows = until("all rows arrive", async || {

@@ -56,7 +56,7 @@ both! {
 
     async fn an_uploaded_policy_denies(d) {
         let agent = d.agent("governed", &["test.echo"]).await;
-        let rego = "package aegis.decision\n\nimport rego.v1\n\ndeny contains {\"id\": \"tests.deny.word\", \"severity\": 90} if {\n\
+        let rego = "package aegis.decision\n\nimport rego.v1\n\ndeny contains {\"id\": \"tests.deny.word\", \"severity\": \"high\"} if {\n\
                     \tinput.payload.word == \"forbidden\"\n}\n";
         d.admin.post("/policy/upload", json!({ "name": "tests", "rego": rego })).await;
         let answer = until_within("the policy denies", WITHIN, async || {
