@@ -116,6 +116,9 @@ struct ExecutionView {
     /// How much was redacted from the answer.
     #[schema(examples(0))]
     redactions: u64,
+    /// The same by kind.
+    #[schema(examples(json!({})))]
+    redactions_by_kind: BTreeMap<String, u64>,
     /// The tool's answer.
     #[schema(value_type = Object, examples(json!({"rows": [{"id": 1, "name": "Lamp"}]})))]
     result: Value,
