@@ -123,7 +123,7 @@ pub(crate) async fn verify(app: &App, presented: &Presented, client: IpAddr) -> 
 /// that verifies is never refused for its address.
 fn refuse(app: &App, client: IpAddr) -> ApiError {
     let now = app.clock.now();
-    match app.wrong_credentials.attempt(&network(client), now) {
+    match app.wrong_credentials.fail(&network(client), now) {
         Ok(()) => ApiError::InvalidToken,
         Err(wait) => ApiError::rate_limited("ip_auth_failures", now, wait),
     }

@@ -33,6 +33,13 @@ impl<K: Hash + Eq + Send + Sync + Clone + 'static> Lockout<K> {
         Self { names: Cache::new(NAMES_MAX), free, first_wait }
     }
 
+    /// How long the name must still wait, if it must.
+    pub(crate) fn check(&self, name: &K, now: Timestamp) -> Result<(), Duration> {
+        let known = self.names.get(name).unwrap_or_default();
+        let until = known.last.plus(self.penalty(known.count));
+        if known.count > 0 && now < until { Err(until.since(now)) } else { Ok(()) }
+    }
+
     /// Counts an attempt before its outcome is known, so that many at once cannot slip through; if the name must wait,
     /// how long.
     pub(crate) fn attempt(&self, name: &K, now: Timestamp) -> Result<(), Duration> {
@@ -72,6 +79,45 @@ impl<K: Hash + Eq + Send + Sync + Clone + 'static> Lockout<K> {
     }
 }
 
+/// Failures by name in a fixed window: so many are answered, the rest is told when the window ends.
+pub(crate) struct FailureWindow<K> {
+    names: Cache<K, Failures>,
+    free: u32,
+    window: Duration,
+}
+
+impl<K: Hash + Eq + Send + Sync + Clone + 'static> FailureWindow<K> {
+    /// `free` failures a `window`.
+    pub(crate) fn new(free: u32, window: Duration) -> Self {
+        Self { names: Cache::new(NAMES_MAX), free, window }
+    }
+
+    /// Counts a failure; beyond the free ones, how long until the window ends.
+    pub(crate) fn fail(&self, name: &K, now: Timestamp) -> Result<(), Duration> {
+        let mut left = None;
+        self.names.entry_by_ref(name).and_compute_with(|entry| {
+            // Here `last` is the window's begin.
+            let known = entry.map(moka::Entry::into_value).unwrap_or_default();
+            let end = known.last.plus(self.window);
+            if known.count == 0 || now >= end {
+                return Op::Put(Failures { count: 1, last: now });
+            }
+            if known.count >= self.free {
+                left = Some(end.since(now));
+                return Op::Nop;
+            }
+            Op::Put(Failures { count: known.count + 1, ..known })
+        });
+        left.map_or(Ok(()), Err)
+    }
+
+    /// Forgets a name.
+    #[cfg(test)]
+    pub(crate) fn clear(&self, name: &K) {
+        self.names.invalidate(name);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +137,15 @@ mod tests {
         assert_eq!(lockout.attempt(&name, now), Err(Duration::from_secs(20)));
         lockout.clear(&name);
         assert_eq!(lockout.attempt(&name, now), Ok(()));
+    }
+
+    #[test]
+    fn a_window_forgets_at_its_end() {
+        let window = FailureWindow::new(2, Duration::from_mins(1));
+        let now = Timestamp::from_seconds(1_000_000);
+        assert_eq!((window.fail(&1, now), window.fail(&1, now)), (Ok(()), Ok(())));
+        assert_eq!(window.fail(&1, now.plus(Duration::from_secs(20))), Err(Duration::from_secs(40)));
+        assert_eq!(window.fail(&1, now.plus(Duration::from_mins(1))), Ok(()));
     }
 
     #[test]

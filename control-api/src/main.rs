@@ -5,6 +5,7 @@ mod api;
 mod bootstrap;
 mod caller;
 mod config;
+mod connection;
 mod context;
 mod cookie;
 mod credential;

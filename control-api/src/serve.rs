@@ -1,8 +1,5 @@
 //! Serving: the listeners, and an orderly end on SIGTERM or Ctrl-C.
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
@@ -11,13 +8,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::connection;
 use crate::error::ApiError;
 use crate::router::router;
 use crate::state::App;
 use crate::upkeep;
-
-/// How long open requests may take to end after a signal.
-const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// Serves until a signal comes, then lets open requests end.
 pub(crate) async fn serve(app: App) -> Result<(), Box<dyn std::error::Error>> {
@@ -29,22 +24,12 @@ pub(crate) async fn serve(app: App) -> Result<(), Box<dyn std::error::Error>> {
         let listener = TcpListener::bind(address).await.map_err(|e| format!("{address}: {e}"))?;
         tracing::info!(address = %listener.local_addr()?, "metrics");
         let metrics = Router::new().route("/metrics", get(metrics)).with_state(app.clone());
-        let stop = stopping.clone().cancelled_owned();
-        tokio::spawn(async move { axum::serve(listener, metrics).with_graceful_shutdown(stop).await });
+        tokio::spawn(connection::serve(listener, metrics, stopping.clone()));
     }
     let address = app.config.listen.address;
     let listener = TcpListener::bind(address).await.map_err(|e| format!("{address}: {e}"))?;
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "serving");
-    let serving = axum::serve(listener, service.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(stopping.clone().cancelled_owned());
-    let overdue = async {
-        stopping.cancelled().await;
-        tokio::time::sleep(DRAIN_MAX).await;
-    };
-    tokio::select! {
-        ended = serving => ended?,
-        () = overdue => tracing::warn!("some requests did not end in time"),
-    }
+    connection::serve(listener, service, stopping).await;
     upkeep.abort();
     tracing::info!("stopped");
     Ok(())

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::STREAMS_MAX;
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::lockout::Lockout;
+use crate::lockout::{FailureWindow, Lockout};
 use crate::metrics::Metrics;
 use crate::password::Passwords;
 use crate::presence::{PRESENCES_MAX, Presence};
@@ -29,8 +29,10 @@ use crate::token::TokenSigner;
 const ACCOUNT_FAILURES_FREE: u32 = 5;
 /// Failed logins from one address before it must wait.
 const ADDRESS_FAILURES_FREE: u32 = 25;
-/// Wrong credentials from one address before further ones are told to wait.
+/// Wrong credentials from one address in one window before further ones are told to wait.
 const WRONG_CREDENTIALS_FREE: u32 = 25;
+/// That window.
+const WRONG_CREDENTIALS_WINDOW: Duration = Duration::from_mins(1);
 /// Sidecar addresses that are remembered at once.
 const ADDRESSES_MAX: u64 = 10_000;
 /// The first wait; it doubles.
@@ -64,7 +66,7 @@ pub(crate) struct AppState {
     /// Failed logins by address.
     pub(crate) address_lockout: Lockout<IpAddr>,
     /// Wrong credentials by address.
-    pub(crate) wrong_credentials: Lockout<IpAddr>,
+    pub(crate) wrong_credentials: FailureWindow<IpAddr>,
     /// Comings and goings of sidecars.
     pub(crate) presence: broadcast::Sender<Presence>,
     /// Turns for watch streams.
@@ -104,7 +106,7 @@ impl AppState {
             passwords: Passwords::new(Arc::clone(&entropy))?,
             account_lockout: Lockout::new(ACCOUNT_FAILURES_FREE, FIRST_WAIT),
             address_lockout: Lockout::new(ADDRESS_FAILURES_FREE, FIRST_WAIT),
-            wrong_credentials: Lockout::new(WRONG_CREDENTIALS_FREE, FIRST_WAIT),
+            wrong_credentials: FailureWindow::new(WRONG_CREDENTIALS_FREE, WRONG_CREDENTIALS_WINDOW),
             presence: broadcast::Sender::new(PRESENCES_MAX),
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             event_streams: Arc::new(Semaphore::new(STREAMS_MAX)),

@@ -86,7 +86,7 @@ pub(super) async fn renew(
 fn refuse(app: &App, context: &RequestContext) -> ApiError {
     app.metrics.credentials_refused.with_label_values(&["enrolment"]).inc();
     let now = app.clock.now();
-    match app.wrong_credentials.attempt(&network(context.client), now) {
+    match app.wrong_credentials.fail(&network(context.client), now) {
         Ok(()) => ApiError::InvalidToken,
         Err(wait) => ApiError::rate_limited("ip_auth_failures", now, wait),
     }

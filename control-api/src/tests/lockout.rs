@@ -34,7 +34,7 @@ async fn an_address_with_many_wrong_tokens_is_told_to_wait_but_a_right_one_passe
     let world = World::new().await;
     let token = world.token(Role::Viewer).await;
     let guess = || world.call(Method::GET, "/auth/me", "wrong", None);
-    for _ in 0..26 {
+    for _ in 0..25 {
         guess().await.is(401, "invalid_token");
     }
     let limited = guess().await.is(429, "rate_limited");

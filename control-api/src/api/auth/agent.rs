@@ -77,8 +77,10 @@ pub(super) async fn login(
     let named = named_tenant(&headers)?;
     let account = (TenantId::from_uuid(agent.as_uuid()), String::from("agent"));
     let locked = |wait| ApiError::rate_limited("login_locked", now, wait);
-    app.address_lockout.attempt(&address, now).map_err(locked)?;
+    // Attempts at an account that is locked anyway do not lock their address as well.
+    app.address_lockout.check(&address, now).map_err(locked)?;
     app.account_lockout.attempt(&account, now).map_err(locked)?;
+    app.address_lockout.attempt(&address, now).map_err(locked)?;
     let found = credential::find(&mut *app.store.read_platform().await?, agent).await?;
     let stored = found.as_ref().filter(|c| named.is_none_or(|tenant| tenant == c.tenant_id));
     if !app.passwords.verify(login.secret, stored.map(|c| c.secret_hash.as_str())).await? {

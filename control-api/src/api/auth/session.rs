@@ -97,8 +97,10 @@ pub(super) async fn login(
     let (account, address) = ((tenant, email_key(&login.email)), network(context.client));
     let now = app.clock.now();
     let locked = |wait| ApiError::rate_limited("login_locked", now, wait);
-    app.address_lockout.attempt(&address, now).map_err(locked)?;
+    // Attempts at an account that is locked anyway do not lock their address as well.
+    app.address_lockout.check(&address, now).map_err(locked)?;
     app.account_lockout.attempt(&account, now).map_err(locked)?;
+    app.address_lockout.attempt(&address, now).map_err(locked)?;
     let found = user::find_by_email(&mut *app.store.read_platform().await?, tenant, &login.email).await?;
     let stored = found.as_ref().filter(|user| user.is_active).map(|user| user.password_hash.as_str());
     if !app.passwords.verify(login.password, stored).await? {
