@@ -1,4 +1,4 @@
-//! A tenant's ledger: one order, one chain; every entry enters through [`append::append`].
+//! A tenant's ledger: one order, one chain; every entry enters through `append::append`.
 
 pub(crate) mod append;
 pub mod check;
