@@ -22,6 +22,7 @@ use crate::cache::{self, Cache, CacheError, SledCache};
 use crate::config::{Config, Environment, millis};
 use crate::execute::Engine;
 use crate::gate_log::GateLog;
+use crate::idempotency::ring::KeyRing;
 use crate::idempotency::{self, IdempotencyKeys, Key};
 use crate::identity::{Enrolment, Identity, IdentityError};
 use crate::latency::DecisionLatency;
@@ -35,6 +36,8 @@ use crate::tools::{RoutesError, Tools, routes};
 
 /// The name under which counters are kept.
 const COUNTERS: &str = "counters";
+/// The ring of keyed calls.
+const KEYS_FILE: &str = "keys";
 /// How long the last rows may take to be shipped at the end; what remains waits on disk.
 const LAST_ROWS: Duration = Duration::from_secs(5);
 /// Characters of a sidecar's name at most.
@@ -162,19 +165,21 @@ struct Parts {
 fn engine(config: &Config, parts: Parts, unknown: Vec<UnknownCall>) -> Result<Engine, BootError> {
     let Parts { clock, entropy, tools, snapshots, counters, outbox } = parts;
     let metrics = Arc::new(Metrics::new()?);
-    let keys = IdempotencyKeys::new(
-        Arc::clone(&clock),
-        idempotency::Limits {
-            ttl: Duration::from_secs(config.idempotency.ttl_s),
-            answers_max: config.idempotency.answers_max,
-            bytes_max: config.idempotency.bytes_max,
-        },
-    );
+    let limits = idempotency::Limits {
+        ttl: Duration::from_secs(config.idempotency.ttl_s),
+        answers_max: config.idempotency.answers_max,
+        bytes_max: config.idempotency.bytes_max,
+    };
+    let path = config.data.dir.join("idempotency");
+    let opened = Folder::open(&path)
+        .and_then(|folder| KeyRing::open(&folder, KEYS_FILE, limits.answers_max, clock.now(), limits.ttl));
+    let (ring, known) = opened.map_err(|e| io_at(&path.display().to_string(), e))?;
+    let keys = IdempotencyKeys::kept(Arc::clone(&clock), limits, ring, known);
     // A crash hid the answers of these calls: their keys say so instead of running the tool again.
     for call in unknown {
         if let Some(digest) = call.idempotency {
             let key = Key { tenant_id: call.tenant_id, agent_id: call.agent_id, tool: call.tool, digest };
-            keys.remember_unknown(key, call.execution_id);
+            keys.remember_unknown(&key, call.execution_id);
         }
     }
     let gate_log = GateLog::new(Arc::clone(&outbox), Arc::clone(&metrics), Arc::clone(&clock), Arc::clone(&entropy));

@@ -1,9 +1,13 @@
 //! Repeated idempotency keys: the first call runs, concurrent ones wait for its answer, later ones get it again.
 //!
 //! Only calls whose tool was called leave an answer; a refused call may be tried again. Bounded by count, bytes
-//! and time; the oldest answers go first.
+//! and time; the oldest answers go first. Answers live in memory; that a call was let through is also on disk, so
+//! after a crash its key says that the answer is lost rather than run the tool twice.
+
+pub mod ring;
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +18,7 @@ use aegis_ledger::hash::Hash;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use self::ring::{KeyRing, Remembered};
 use crate::reply::Reply;
 
 /// Characters of an idempotency key at most.
@@ -32,6 +37,19 @@ pub struct Key {
     pub tool: ToolName,
     /// SHA-256 of the client's key.
     pub digest: Hash,
+}
+
+/// A key's short form: SHA-256 over tenant, agent, tool and the key's digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(Hash);
+
+impl Key {
+    fn fingerprint(&self) -> Fingerprint {
+        let (tenant, agent) = (self.tenant_id.as_uuid(), self.agent_id.as_uuid());
+        let parts: [&[u8]; 4] =
+            [tenant.as_bytes(), agent.as_bytes(), self.digest.as_bytes(), self.tool.as_str().as_bytes()];
+        Fingerprint(Hash::of(&parts))
+    }
 }
 
 /// How many answers are kept, and how long.
@@ -67,9 +85,9 @@ enum State {
 
 #[derive(Default)]
 struct Store {
-    states: HashMap<Key, (u64, State)>,
+    states: HashMap<Fingerprint, (u64, State)>,
     /// Settled keys, oldest first, with the generation they were settled in and their bytes.
-    settled: VecDeque<(Monotonic, Key, u64, usize)>,
+    settled: VecDeque<(Monotonic, Fingerprint, u64, usize)>,
     bytes: usize,
     running: usize,
     generation: u64,
@@ -80,25 +98,40 @@ pub struct IdempotencyKeys {
     clock: Arc<dyn Clock>,
     limits: Limits,
     store: Mutex<Store>,
+    ring: Option<KeyRing>,
 }
 
 /// The duty to tell what became of the first call with a key. Dropped untold, the next call is the first.
 pub struct First {
     keys: Arc<IdempotencyKeys>,
-    key: Key,
+    fingerprint: Fingerprint,
+    digest: Hash,
     body: Hash,
     generation: u64,
     _done: watch::Sender<()>,
 }
 
 impl IdempotencyKeys {
-    /// No keys yet.
+    /// No keys yet, and none kept on disk.
     pub fn new(clock: Arc<dyn Clock>, limits: Limits) -> Arc<Self> {
-        Arc::new(Self { clock, limits, store: Mutex::new(Store::default()) })
+        Arc::new(Self { clock, limits, store: Mutex::new(Store::default()), ring: None })
+    }
+
+    /// The keys of the process before, as its ring tells them; new ones are noted there.
+    pub fn kept(clock: Arc<dyn Clock>, limits: Limits, ring: KeyRing, known: Vec<Remembered>) -> Arc<Self> {
+        let keys = Self { clock, limits, store: Mutex::new(Store::default()), ring: Some(ring) };
+        for call in known {
+            keys.remember(call.fingerprint, call.execution_id);
+        }
+        Arc::new(keys)
     }
 
     /// A call of an earlier process whose answer nobody knows: the key answers so until its time is over.
-    pub fn remember_unknown(&self, key: Key, execution_id: ExecutionId) {
+    pub fn remember_unknown(&self, key: &Key, execution_id: ExecutionId) {
+        self.remember(key.fingerprint(), execution_id);
+    }
+
+    fn remember(&self, key: Fingerprint, execution_id: ExecutionId) {
         let now = self.clock.monotonic();
         let mut store = self.store.lock();
         store.settle(key, State::Unknown { execution_id }, OVERHEAD_BYTES, now);
@@ -107,8 +140,9 @@ impl IdempotencyKeys {
 
     /// Whether the call is the first with its key. Waits while another one with the same key and body runs.
     pub async fn begin(self: &Arc<Self>, key: Key, body: Hash) -> Begun {
+        let fingerprint = key.fingerprint();
         loop {
-            let mut running = match self.look(&key, body) {
+            let mut running = match self.look(fingerprint, key.digest, body) {
                 Ok(begun) => return begun,
                 Err(running) => running,
             };
@@ -117,10 +151,10 @@ impl IdempotencyKeys {
         }
     }
 
-    fn look(self: &Arc<Self>, key: &Key, body: Hash) -> Result<Begun, watch::Receiver<()>> {
+    fn look(self: &Arc<Self>, key: Fingerprint, digest: Hash, body: Hash) -> Result<Begun, watch::Receiver<()>> {
         let mut store = self.store.lock();
         store.forget(self.clock.monotonic(), self.limits.ttl);
-        match store.states.get(key) {
+        match store.states.get(&key) {
             Some((_, State::Running { body: known, .. } | State::Answered { body: known, .. })) if *known != body => {
                 Ok(Begun::Reused)
             }
@@ -133,8 +167,9 @@ impl IdempotencyKeys {
                 store.running += 1;
                 store.generation += 1;
                 let generation = store.generation;
-                store.states.insert(key.clone(), (generation, State::Running { body, done: waiters }));
-                Ok(Begun::First(First { keys: Arc::clone(self), key: key.clone(), body, generation, _done: done }))
+                store.states.insert(key, (generation, State::Running { body, done: waiters }));
+                let keys = Arc::clone(self);
+                Ok(Begun::First(First { keys, fingerprint: key, digest, body, generation, _done: done }))
             }
         }
     }
@@ -149,7 +184,16 @@ impl IdempotencyKeys {
 impl First {
     /// SHA-256 of the client's key.
     pub fn key_digest(&self) -> Hash {
-        self.key.digest
+        self.digest
+    }
+
+    /// The tool is about to be called: from here on a crash must not make the key a first one again.
+    ///
+    /// # Errors
+    /// If that cannot be noted; then the tool must not be called.
+    pub fn let_through(&self, execution_id: ExecutionId) -> io::Result<()> {
+        let Some(ring) = &self.keys.ring else { return Ok(()) };
+        ring.note(Remembered { fingerprint: self.fingerprint, execution_id, at: self.keys.clock.now() })
     }
 
     /// The tool was called: this is the answer from now on.
@@ -172,7 +216,7 @@ impl First {
         let now = self.keys.clock.monotonic();
         let mut store = self.keys.store.lock();
         store.running = store.running.saturating_sub(1);
-        store.settle(self.key.clone(), state, bytes, now);
+        store.settle(self.fingerprint, state, bytes, now);
         store.make_room(&self.keys.limits);
     }
 }
@@ -183,18 +227,18 @@ impl Drop for First {
         let is_mine = |(generation, state): &(u64, State)| {
             *generation == self.generation && matches!(state, State::Running { .. })
         };
-        if store.states.get(&self.key).is_some_and(is_mine) {
-            store.states.remove(&self.key);
+        if store.states.get(&self.fingerprint).is_some_and(is_mine) {
+            store.states.remove(&self.fingerprint);
             store.running = store.running.saturating_sub(1);
         }
     }
 }
 
 impl Store {
-    fn settle(&mut self, key: Key, state: State, bytes: usize, now: Monotonic) {
+    fn settle(&mut self, key: Fingerprint, state: State, bytes: usize, now: Monotonic) {
         self.generation += 1;
         let generation = self.generation;
-        self.states.insert(key.clone(), (generation, state));
+        self.states.insert(key, (generation, state));
         self.settled.push_back((now, key, generation, bytes));
         self.bytes += bytes;
     }
@@ -311,7 +355,7 @@ mod tests {
     async fn a_call_lost_in_a_crash_is_not_run_again() {
         let (clock, keys) = keys(10, 100_000);
         let lost = ExecutionId::from_uuid(Uuid::from_u128(9));
-        keys.remember_unknown(key(1), lost);
+        keys.remember_unknown(&key(1), lost);
         assert!(matches!(keys.begin(key(1), body(1)).await, Begun::OutcomeUnknown(id) if id == lost));
         clock.advance(Duration::from_secs(61));
         assert!(matches!(keys.begin(key(1), body(1)).await, Begun::First(_)));

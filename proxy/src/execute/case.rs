@@ -86,6 +86,13 @@ impl Case {
             ts: self.engine.clock.now(),
             plan: if two_rows { Plan::DecisionThenOutcome } else { Plan::OneRow },
         };
+        if let Some(first) = &self.first {
+            // Noted before the intent: dying in between costs a key that answers `outcome_unknown`, never a second run.
+            first.let_through(self.execution_id).map_err(|error| {
+                tracing::error!(%error, "an idempotency key cannot be noted");
+                AuditUnavailable::Failed
+            })?;
+        }
         let reservation = self.engine.outbox.intend(&intent)?;
         if !two_rows {
             return Ok(Room { reservation, decided: None });

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aegis_core::entropy::{SystemEntropy, random};
+use aegis_tests::client::Answer;
 use aegis_tests::deployment::{Database, Deployment};
 use aegis_tests::wait::until;
 use serde_json::{Value, json};
@@ -86,6 +87,26 @@ async fn a_crash_between_tool_and_answer_leaves_a_row_with_unknown_outcome() {
     })
     .await;
     assert!(row.to_string().contains("unknown"), "{row}");
+}
+
+#[tokio::test]
+async fn an_answered_key_is_not_run_again_after_a_crash() {
+    let mut d = Deployment::start(Database::Sqlite).await;
+    let agent = d.agent("keyed", &["test.echo"]).await;
+    let before = d.upstream.count("test.echo");
+    let send = async |d: &Deployment| {
+        let payload = json!({ "order": 7 });
+        let request = agent.request(d.url(), "test.echo", &payload).header("x-idempotency-key", "order-7");
+        Answer::of(request).await.unwrap()
+    };
+    let first = send(&d).await;
+    let execution_id = first.data()["execution_id"].clone();
+    d.sidecars[0].kill().await;
+    d.sidecars[0].start().await;
+    let again = send(&d).await;
+    again.expect(409, "outcome_unknown");
+    assert_eq!(again.body["data"]["execution_id"], execution_id);
+    assert_eq!(d.upstream.count("test.echo"), before + 1);
 }
 
 #[tokio::test]
