@@ -41,13 +41,22 @@ async fn the_admin_port_tells_state_and_metrics() {
     let ready = harness.get(format!("{}/readyz", harness.admin)).await;
     assert_eq!((&ready.body["status"], &ready.body["snapshot_version"]), (&"ready".into(), &1.into()));
     assert_eq!(harness.get(format!("{}/livez", harness.admin)).await.status, 200);
-    let metrics = harness.client.get(format!("{}/metrics", harness.admin)).send().await.unwrap().text().await.unwrap();
+    // A call is over for the sidecar a moment after its client has the answer.
+    let quiet = async {
+        loop {
+            let asked = harness.client.get(format!("{}/metrics", harness.admin)).send().await.unwrap();
+            let metrics = asked.text().await.unwrap();
+            if metrics.contains("aegis_proxy_calls_in_flight 0") {
+                return metrics;
+            }
+        }
+    };
+    let metrics = tokio::time::timeout(std::time::Duration::from_secs(10), quiet).await.unwrap();
     for line in [
         "aegis_proxy_refusals_total{reason=\"unknown_tool\"} 1",
         "aegis_proxy_stage_seconds_count{stage=\"execution\"} 1",
         "aegis_proxy_tool_seconds_count{tool=\"sample.*\"} 1",
         "aegis_proxy_snapshot_version 1",
-        "aegis_proxy_calls_in_flight 0",
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
