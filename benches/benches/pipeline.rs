@@ -18,10 +18,16 @@ fn decide(c: &mut Criterion) {
     let world = World::new();
     let mut group = c.benchmark_group("decide");
     for (name, body) in CALLS {
-        let call = ToolCall::parse(body.as_bytes(), None).expect("a call");
+        let mut turn = 0_u64;
         group.bench_function(name, |b| {
             b.iter_batched(
-                || (world.request(), call.clone(), world.tool()),
+                || {
+                    // Each call differs from the one before, or it would be measured as a loop.
+                    turn += 1;
+                    world.tick();
+                    let body = body.replace(r#""payload":{"#, &format!(r#""payload":{{"turn":{turn},"#));
+                    (world.request(), ToolCall::parse(body.as_bytes(), None).expect("a call"), world.tool())
+                },
                 |(request, call, tool)| {
                     let pipeline = world.pipeline();
                     let admitted = pipeline.admit(&request).map_err(drop).expect("admitted");
@@ -29,7 +35,8 @@ fn decide(c: &mut Criterion) {
                     let judged = pipeline.judge(metered);
                     black_box(pipeline.enforce(judged).is_ok())
                 },
-                BatchSize::SmallInput,
+                // One at a time: the clock moves between calls.
+                BatchSize::PerIteration,
             );
         });
     }

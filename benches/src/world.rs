@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aegis_core::agent::{AgentRecord, AgentStatus, Grant, GrantEffect, RiskLevel};
 use aegis_core::entropy::SystemEntropy;
@@ -14,7 +15,7 @@ use aegis_core::secret::Secret;
 use aegis_core::sidecar::{AuditMode, Effect};
 use aegis_core::snapshot::{ApiKeyRecord, Change, Item, Snapshot};
 use aegis_core::tenant::{DegradedModePolicy, Limits, SignalWeights, TenantRecord, TenantStatus, Tier};
-use aegis_core::time::{Clock, SystemClock};
+use aegis_core::time::{Clock, ManualClock, SystemClock};
 use aegis_pipeline::counters::MemoryCounters;
 use aegis_pipeline::credential::api_key_digest;
 use aegis_pipeline::facts::{Credential, RequestFacts, ToolFacts};
@@ -46,7 +47,7 @@ pub struct World {
     snapshot: DecisionSnapshot,
     memory: Memory,
     counters: MemoryCounters,
-    clock: SystemClock,
+    clock: ManualClock,
     settings: Settings,
     tenant_id: TenantId,
     agent_id: AgentId,
@@ -59,8 +60,7 @@ impl World {
     /// If the platform's policies do not compile.
     #[expect(clippy::expect_used, reason = "a benchmark that cannot be set up must fail loudly")]
     pub fn new() -> Self {
-        let clock = SystemClock::new();
-        let now = clock.now();
+        let now = SystemClock::new().now();
         let tenant_id = TenantId::generate(now, &SystemEntropy);
         let agent_id = AgentId::generate(now, &SystemEntropy);
         let items =
@@ -73,11 +73,16 @@ impl World {
             snapshot,
             memory: Memory::default(),
             counters: MemoryCounters::default(),
-            clock,
+            clock: ManualClock::at(now),
             settings: Settings::default(),
             tenant_id,
             agent_id,
         }
+    }
+
+    /// A second later: what follows is a call at an unsuspicious pace, below every limit.
+    pub fn tick(&self) {
+        self.clock.advance(Duration::from_secs(1));
     }
 
     /// The pipeline over it.
@@ -109,7 +114,7 @@ impl World {
     pub fn tool(&self) -> ToolFacts {
         ToolFacts {
             effect: Effect::Read,
-            cost: MicroUsd::from_micros(100),
+            cost: MicroUsd::from_micros(10),
             audit_mode: AuditMode::Bounded,
             hints: Arc::default(),
         }
