@@ -6,7 +6,7 @@ SHELL := /bin/bash
 BIN := target/release
 PARTS := -p aegis-proxy -p aegis-control-api -p aegis-dev
 
-.PHONY: help deps run demo build test e2e chaos bench load fuzz fmt clippy docs deny ci dist clean-dev
+.PHONY: help deps run demo build test e2e chaos bench load soak fuzz fmt clippy docs deny ci dist clean-dev
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -46,6 +46,10 @@ bench: deps ## micro benchmarks of the pipeline and the ledger
 load: build ## end-to-end load beside nginx pass-through (nginx must be installed)
 	cargo build --release -p aegis-benches
 	$(BIN)/load $(ARGS)
+
+soak: build ## an hour of mixed load at a steady pace, with the memory of both processes
+	cargo build --release -p aegis-benches
+	$(BIN)/soak $(ARGS)
 
 # Nightly's flags on the stable toolchain; `cargo install cargo-fuzz` first. SECONDS_EACH=600 by default.
 SECONDS_EACH ?= 600

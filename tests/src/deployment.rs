@@ -132,6 +132,12 @@ impl Deployment {
         &self.sidecars[0].url
     }
 
+    /// The process ids of the first sidecar and of the control plane, 0 for one that does not run.
+    pub fn pids(&self) -> [u32; 2] {
+        [self.sidecars[0].process.as_ref(), self.control_process.as_ref()]
+            .map(|process| process.map_or(0, Process::pid))
+    }
+
     /// A folder of the deployment's state.
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)

@@ -56,10 +56,10 @@ async fn main() {
     );
     println!("{:<8} {:>9} {:>9} {:>9} {:>9} {:>12}  answers", "target", "calls/s", "p50", "p95", "p99", "CPU/call");
 
-    let pid = deployment.sidecars[0].process.as_ref().map_or(0, aegis_tests::process::Process::pid);
+    let [sidecar, _] = deployment.pids();
     let url = deployment.url().to_owned();
     let call = move |agent: &Agent, n: u64| agent.request(&url, TOOL, &payload(n));
-    measure("sidecar", &arguments, &agents, &[pid], call).await;
+    measure("sidecar", &arguments, &agents, &[sidecar], call).await;
 
     if arguments.no_nginx {
         return;
