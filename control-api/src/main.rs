@@ -43,6 +43,7 @@ use std::sync::Arc;
 
 use aegis_core::entropy::{Entropy, SystemEntropy};
 use aegis_core::time::{Clock, SystemClock};
+use aegis_store::ledger::control;
 use aegis_store::{Keys, Store};
 use clap::{Parser, Subcommand};
 
@@ -136,6 +137,7 @@ async fn execute(command: Command, config: Config) -> Result<(), Fault> {
         Command::Openapi => {}
         Command::JoinToken(arguments) => println!("{}", bootstrap::join_token(&arguments, &store).await?),
     }
+    control::close_boot(&store, "the process ends in order").await?;
     store.close().await;
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! The control plane as a source: its own writes are entries like any other's, signed by its own key.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use aegis_core::entropy::Entropy;
 use aegis_core::id::{AuditId, BootId, SourceId, TenantId};
 use aegis_core::time::{Clock, Timestamp};
 use aegis_ledger::chain::Cursor;
 use aegis_ledger::entry::{Body, Entry, Header};
-use aegis_ledger::rows::{Enrol, Open, PreviousBoot};
+use aegis_ledger::rows::{Close, Enrol, Open, PreviousBoot};
 use aegis_ledger::signing::{self, PrivateKey, PublicKey};
 
 use super::Head;
@@ -14,6 +16,7 @@ use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::keys::Keys;
 use crate::sql::Sql;
+use crate::store::Store;
 
 /// The name under which the control plane is enrolled.
 pub const CONTROL_NAME: &str = "control-plane";
@@ -25,13 +28,32 @@ pub struct ControlSource {
     boot_key: PrivateKey,
     opened_at: Timestamp,
     software: String,
+    closing: AtomicBool,
+}
+
+/// Ends this process's boot in order: its last entry in every ledger that it wrote to is `close`. Later writes of
+/// this process are refused.
+///
+/// A process that dies on the way leaves some ledgers without `close`; the next boot's `open` names its last entry.
+pub async fn close_boot(store: &Store, reason: &str) -> Result<(), StoreError> {
+    let control = store.control();
+    // Before any ledger is taken: whoever takes one after us sees it.
+    control.closing.store(true, Ordering::SeqCst);
+    let sql = Sql::new("SELECT tenant_id FROM source_cursors WHERE source_id = $1 AND boot_id = $2 AND NOT closed");
+    let rows = store.read_platform().await?.fetch_all(sql.bind(control.source()).bind(control.boot)).await?;
+    for row in rows {
+        let tx = store.write(row.get("tenant_id")?).await?;
+        tx.record(Body::Close(Close { reason: reason.to_owned() })).await?.commit().await?;
+    }
+    Ok(())
 }
 
 impl ControlSource {
     pub(crate) fn new(keys: Keys, software: &str, clock: &dyn Clock, entropy: &dyn Entropy) -> Self {
         let opened_at = clock.now();
         let boot = BootId::generate(opened_at, entropy);
-        Self { keys, boot, boot_key: PrivateKey::generate(entropy), opened_at, software: software.to_owned() }
+        let boot_key = PrivateKey::generate(entropy);
+        Self { keys, boot, boot_key, opened_at, software: software.to_owned(), closing: AtomicBool::new(false) }
     }
 
     /// Its id, for ever.
@@ -72,7 +94,8 @@ impl ControlSource {
     /// Appends an entry of its own to a ledger that is locked; before the first of this process, its `open`, and
     /// before the first ever, its own enrolment.
     ///
-    /// The place in its chain is kept in the same transaction: a rollback leaves no hole, a crash neither.
+    /// The place in its chain is kept in the same transaction: a rollback leaves no hole, a crash neither. Refused
+    /// once the boot is being closed.
     pub(crate) async fn append(
         &self,
         db: &mut Conn,
@@ -82,6 +105,9 @@ impl ControlSource {
         now: Timestamp,
         entropy: &dyn Entropy,
     ) -> Result<(), StoreError> {
+        if self.closing.load(Ordering::SeqCst) && !matches!(body, Body::Close(_)) {
+            return Err(StoreError::Conflict { what: "control plane", reason: "stopping" });
+        }
         let place = (tenant, self.source(), self.boot);
         let (cursor, mut bodies) = match position(db, tenant, self.source(), self.boot).await? {
             Some(position) => {

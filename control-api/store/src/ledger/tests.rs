@@ -6,6 +6,7 @@ use aegis_ledger::entry::Entry;
 use crate::both;
 use crate::item;
 use crate::ledger::Head;
+use crate::ledger::control::close_boot;
 use crate::sql::Sql;
 use crate::testing::{START, admin};
 
@@ -48,6 +49,23 @@ both! {
         let last = Entry::decode(&rows[3].get::<Vec<u8>>("entry").unwrap()).unwrap();
         assert!(matches!(last.body, aegis_ledger::entry::Body::Admin(a) if a.action == "after"));
         assert_eq!(item::get(&mut db, tenant, "kill_switch").await.unwrap(), None);
+    }
+
+    async fn a_boot_that_ends_in_order_says_so_and_writes_no_more(t: TestStore) {
+        let tenants = [t.tenant().await, t.tenant().await];
+        close_boot(&t.store, "done").await.unwrap();
+        for tenant in tenants {
+            let mut db = t.store.read(tenant).await.unwrap();
+            let sql = Sql::new("SELECT entry FROM ledger_entries WHERE tenant_id = $1 ORDER BY idx DESC LIMIT 1");
+            let row = db.fetch_all(sql.bind(tenant)).await.unwrap().remove(0);
+            let last = Entry::decode(&row.get::<Vec<u8>>("entry").unwrap()).unwrap();
+            assert!(matches!(last.body, aegis_ledger::entry::Body::Close(close) if close.reason == "done"));
+            let late = t.store.write(tenant).await.unwrap().record(admin("late", "x")).await;
+            assert!(matches!(late, Err(crate::StoreError::Conflict { reason: "stopping", .. })));
+        }
+        // A second time there is nothing left to close.
+        close_boot(&t.store, "done").await.unwrap();
+        assert_eq!(Head::read(&mut t.store.read(tenants[0]).await.unwrap(), tenants[0]).await.unwrap().size, 4);
     }
 
     async fn entries_cannot_be_changed_or_deleted(t: TestStore) {
