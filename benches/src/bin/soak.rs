@@ -74,12 +74,12 @@ async fn one_minute(
     let mut turn = minute * 60 * rate;
     while !is_over() {
         pace.tick().await;
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+        let Ok(permit) = Arc::clone(&places).acquire_owned().await else { break };
         turn += 1;
         let (agent, payload) = call(agents, turn);
         let request = agent.request(deployment.url(), TOOL, &payload).header("X-Session-ID", session(turn));
         calls.spawn(async move {
-            let _place = place;
+            let _permit = permit;
             match request.send().await {
                 Ok(answer) => {
                     let status = answer.status().as_u16();

@@ -16,15 +16,15 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("aegis-proxy", &["aegis-core", "aegis-ledger", "aegis-pipeline"]),
     ("aegis-dev", &["aegis-core"]),
     ("aegis-tests", &["aegis-core", "aegis-store"]),
-    ("aegis-benches", &["aegis-core", "aegis-ledger", "aegis-pipeline", "aegis-tests"]),
+    ("aegis-benches", &["aegis-core", "aegis-ledger", "aegis-pipeline", "aegis-store", "aegis-tests"]),
 ];
 
-/// Libraries that shape a part stay in that part. The sample tools and the tests are programs of their own.
+/// Libraries that shape a part stay in that part. The sample tools, the tests and the benches are programs of their own.
 const CONFINED: [(&str, &[&str]); 6] = [
     ("pingora", &["aegis-proxy"]),
     ("pingora-proxy", &["aegis-proxy"]),
     ("sled", &["aegis-proxy"]),
-    ("sqlx", &["aegis-store", "aegis-dev"]),
+    ("sqlx", &["aegis-store", "aegis-dev", "aegis-benches"]),
     ("axum", &["aegis-control-api", "aegis-dev", "aegis-tests"]),
     ("regorus", &["aegis-pipeline"]),
 ];
