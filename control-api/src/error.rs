@@ -273,6 +273,7 @@ impl From<StoreError> for ApiError {
             | StoreError::Corrupt(_)
             | StoreError::Entry(_)
             | StoreError::KeyFile { .. }
+            | StoreError::Record { .. }
             | StoreError::Url(_)) => Self::Store(fault),
         }
     }

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::hash::Hash;
-use crate::rows::{Admin, Close, DecisionRow, Enrol, Gap, Heartbeat, Key, Kill, Open, OutcomeRow, Policy};
+use crate::rows::{
+    Admin, Close, DailyStatement, DecisionRow, Enrol, Gap, Heartbeat, Key, Kill, Open, OutcomeRow, Policy,
+};
 
 /// Bytes an entry may have at most.
 pub const ENTRY_BYTES_MAX: usize = 48 * 1024;
@@ -65,6 +67,8 @@ pub enum Body {
     Policy(Policy),
     /// The kill switch.
     Kill(Kill),
+    /// The tree at the end of a day.
+    DailyStatement(DailyStatement),
 }
 
 impl Body {
@@ -82,6 +86,7 @@ impl Body {
             Self::Enrol(_) => "enrol",
             Self::Policy(_) => "policy",
             Self::Kill(_) => "kill",
+            Self::DailyStatement(_) => "daily_statement",
         }
     }
 }

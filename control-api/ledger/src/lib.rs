@@ -3,11 +3,16 @@
 //! Written by sidecars and the control plane, read by anyone. The formats are described in `control-api/ledger/`.
 
 pub mod chain;
+pub mod checkpoint;
 pub mod commitment;
 pub mod entry;
 pub mod hash;
+pub mod note;
+pub mod proof;
 pub mod rows;
 pub mod signing;
+pub mod statement;
+pub mod tile;
 pub mod tree;
 pub mod verify;
 pub mod wire;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aegis_core::day::Day;
 use aegis_core::decision::{Decision, Level, Outcome};
 use aegis_core::finding::{Finding, FindingId, Severity};
 use aegis_core::id::{AgentId, ApprovalId, BootId, ContractId, ExecutionId, SourceId, UserId};
@@ -311,4 +312,26 @@ pub struct Kill {
     /// The person, if the actor is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
+}
+
+/// `daily_statement`: what the tree was at the end of a UTC day; appended after that day.
+///
+/// Days are cut by place in the ledger, by when the control plane received the entries: a late one belongs to the day
+/// it arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DailyStatement {
+    /// The day.
+    pub date: Day,
+    /// Entries before the day.
+    pub size_from: u64,
+    /// Entries up to its end.
+    pub size_to: u64,
+    /// The tree's root (RFC 9162) over the first `size_to` entries.
+    pub root: Hash,
+    /// SHA-256 of the bytes of the statement entry of the day before; absent in the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prev_statement_hash: Option<Hash>,
+    /// The day's entries by kind.
+    pub counts: BTreeMap<String, u64>,
 }

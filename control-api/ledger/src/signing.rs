@@ -74,6 +74,11 @@ impl PrivateKey {
         BASE64.encode(self.0.sign(message).to_bytes())
     }
 
+    /// Signs bytes; the 64 bytes as they are.
+    pub fn sign_bytes(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
     /// Signs entries by their leaf hashes, all at once if there are several: each result proves alone.
     ///
     /// Takes at most [`BATCH_MAX`]; signs none beyond.
@@ -115,7 +120,12 @@ impl PublicKey {
     /// From base64; refuses points of small order.
     pub fn parse(text: &str) -> Result<Self, SignatureError> {
         let bytes: [u8; 32] = BASE64.decode(text).ok().and_then(|b| b.try_into().ok()).ok_or(SignatureError::Key)?;
-        let key = VerifyingKey::from_bytes(&bytes).map_err(|_| SignatureError::Key)?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// From the 32 bytes; refuses points of small order.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, SignatureError> {
+        let key = VerifyingKey::from_bytes(bytes).map_err(|_| SignatureError::Key)?;
         if key.is_weak() { Err(SignatureError::Key) } else { Ok(Self(key)) }
     }
 
@@ -138,7 +148,12 @@ impl PublicKey {
     pub fn verify(&self, message: &[u8], signature: &str) -> Result<(), SignatureError> {
         let bytes: [u8; 64] =
             BASE64.decode(signature).ok().and_then(|b| b.try_into().ok()).ok_or(SignatureError::Form)?;
-        self.0.verify_strict(message, &Signature::from_bytes(&bytes)).map_err(|_| SignatureError::Mismatch)
+        self.verify_bytes(message, &bytes)
+    }
+
+    /// Verifies a signature of 64 bytes, as strictly.
+    pub fn verify_bytes(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), SignatureError> {
+        self.0.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| SignatureError::Mismatch)
     }
 
     /// Verifies an entry's signature from its bytes.

@@ -16,7 +16,17 @@ impl Tree {
         self.size
     }
 
-    /// Appends a leaf hash.
+    /// A tree as it was, from its size and [`Tree::edge`]; absent if they do not belong together.
+    pub fn from_edge(size: u64, edge: Vec<Hash>) -> Option<Self> {
+        (edge.len() as u64 == u64::from(size.count_ones())).then_some(Self { size, edge })
+    }
+
+    /// Roots of the perfect subtrees, largest first: all that is needed to go on.
+    pub fn edge(&self) -> &[Hash] {
+        &self.edge
+    }
+
+    /// Appends a leaf hash: amortised one hashing.
     pub fn push(&mut self, leaf: Hash) {
         let mut right = leaf;
         // Each trailing one bit of the size is a perfect subtree as large as what has been built so far.
@@ -52,5 +62,18 @@ mod tests {
             tree.push(leaves[size]);
         }
         assert_eq!(tree.size(), 200);
+    }
+
+    #[test]
+    fn it_goes_on_from_its_edge() {
+        let mut whole = Tree::default();
+        for i in 0..300_u64 {
+            let mut kept = Tree::from_edge(whole.size(), whole.edge().to_vec()).unwrap();
+            let leaf = hash::leaf(&i.to_be_bytes());
+            kept.push(leaf);
+            whole.push(leaf);
+            assert_eq!(kept, whole);
+            assert_eq!(Tree::from_edge(whole.size(), [whole.edge(), &[leaf]].concat()), None);
+        }
     }
 }

@@ -226,7 +226,8 @@ impl Verifier {
             | Body::Admin(_)
             | Body::Key(_)
             | Body::Policy(_)
-            | Body::Kill(_) => {}
+            | Body::Kill(_)
+            | Body::DailyStatement(_) => {}
         }
         let Some(boot) = self.boots.get_mut(&(header.source, header.boot)) else {
             self.note(id, FaultKind::UnknownBoot, format!("boot {} was not opened", header.boot));

@@ -245,7 +245,7 @@ impl Listener {
             RowKind::Decision => Some(call_event(row, row)),
             RowKind::Outcome => Some(call_event(about, row)),
             RowKind::Admin => admin_event(row),
-            RowKind::Kill | RowKind::Policy => body_event(row)?,
+            RowKind::Kill | RowKind::Policy | RowKind::DailyStatement => body_event(row)?,
             RowKind::Enrol | RowKind::Key | RowKind::Open | RowKind::Close | RowKind::Heartbeat | RowKind::Gap => None,
         })
     }
@@ -298,6 +298,11 @@ fn body_event(row: &AuditRow) -> Result<Option<Value>, StoreError> {
             let data = json!({ "name": policy.name, "version": policy.version, "revision": policy.revision,
                 "actor": policy.actor, "audit_id": row.audit_id });
             Some(frame("policy_activated", &data, row.ts))
+        }
+        Body::DailyStatement(day) => {
+            let data = json!({ "root_date": day.date, "root_hash": day.root.to_hex(),
+                "leaf_count": day.size_to.saturating_sub(day.size_from), "audit_id": row.audit_id });
+            Some(frame("root_sealed", &data, row.ts))
         }
         _ => None,
     })

@@ -46,6 +46,8 @@ words! {
         Heartbeat = "heartbeat",
         /// A declared loss.
         Gap = "gap",
+        /// The tree at the end of a day.
+        DailyStatement = "daily_statement",
     }
 }
 

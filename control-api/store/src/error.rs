@@ -47,6 +47,14 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The record of what was signed cannot be read or written.
+    #[error("checkpoint record {path}: {reason}")]
+    Record {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The configured database is not one that the store speaks.
     #[error("database url: {0}")]
     Url(String),

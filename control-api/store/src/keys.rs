@@ -1,4 +1,5 @@
-//! The control plane's own key files: its source identity, and the key that seals salts. Mode 0600, never in SQL.
+//! The control plane's own key files: its source identity, the key that signs checkpoints, and the key that
+//! seals salts. Mode 0600, never in SQL.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -21,6 +22,8 @@ pub struct Keys {
     pub source: SourceId,
     /// Its identity key: vouches for the key of every process start.
     pub identity: PrivateKey,
+    /// Signs checkpoints and daily roots.
+    pub checkpoint: PrivateKey,
     /// Seals what is secret at rest: salts, credentials.
     pub data_key: [u8; 32],
 }
@@ -37,6 +40,7 @@ impl Keys {
         Self {
             source: SourceId::generate(clock.now(), entropy),
             identity: PrivateKey::generate(entropy),
+            checkpoint: PrivateKey::generate(entropy),
             data_key: entropy::random(entropy),
         }
     }
@@ -54,6 +58,7 @@ impl Keys {
         Ok(Self {
             source: source.ok_or_else(|| fault(&source_path, &"not a source id"))?,
             identity: PrivateKey::from_seed(&secret(&dir.join("source.key"), entropy)?),
+            checkpoint: PrivateKey::from_seed(&secret(&dir.join("checkpoint.key"), entropy)?),
             data_key: secret(&dir.join("data.key"), entropy)?,
         })
     }
@@ -123,6 +128,8 @@ mod tests {
         let second = Keys::load(dir.path(), &SystemClock::new(), &SystemEntropy).unwrap();
         assert_eq!((first.source, first.data_key), (second.source, second.data_key));
         assert_eq!(first.identity.public(), second.identity.public());
+        assert_eq!(first.checkpoint.public(), second.checkpoint.public());
+        assert_ne!(first.checkpoint.public(), first.identity.public());
         let path = dir.path().join("source.key");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();

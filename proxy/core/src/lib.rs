@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod config;
+pub mod day;
 pub mod decision;
 pub mod entropy;
 pub mod finding;

@@ -218,7 +218,8 @@ impl Counts {
             | Body::Key(_)
             | Body::Enrol(_)
             | Body::Policy(_)
-            | Body::Kill(_) => return Self::default(),
+            | Body::Kill(_)
+            | Body::DailyStatement(_) => return Self::default(),
         };
         match outcome {
             Outcome::NotExecuted => Self { denied: count, ..Self::default() },

@@ -50,7 +50,8 @@ impl Kind {
             | Body::Key(_)
             | Body::Enrol(_)
             | Body::Policy(_)
-            | Body::Kill(_) => Self::Other,
+            | Body::Kill(_)
+            | Body::DailyStatement(_) => Self::Other,
         }
     }
 
@@ -87,7 +88,8 @@ impl Facts {
             | Body::Key(_)
             | Body::Enrol(_)
             | Body::Policy(_)
-            | Body::Kill(_) => ExecutionId::from_uuid(Uuid::nil()),
+            | Body::Kill(_)
+            | Body::DailyStatement(_) => ExecutionId::from_uuid(Uuid::nil()),
         };
         let header = &entry.header;
         Self {

@@ -124,7 +124,8 @@ fn metadata(row: &AuditRow) -> Result<Map<String, Value>, StoreError> {
         | Body::Key(_)
         | Body::Enrol(_)
         | Body::Policy(_)
-        | Body::Kill(_) => {}
+        | Body::Kill(_)
+        | Body::DailyStatement(_) => {}
     }
     Ok(match facts {
         Value::Object(map) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),

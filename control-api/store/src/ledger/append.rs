@@ -58,6 +58,7 @@ pub(crate) async fn append(
             additions.decision(admitted.entry.header.ts, decision);
         }
         head.size += 1;
+        head.tree.push(admitted.leaf);
     }
     insert(db, "INSERT INTO ledger_entries (tenant_id, idx, source_id, boot_id, seq, entry, leaf, chain, signature, received_at) VALUES ", 10, &records).await?;
     insert_projections(db, &projections).await?;
@@ -75,7 +76,8 @@ pub(crate) async fn append(
             | Body::Key(_)
             | Body::Enrol(_)
             | Body::Policy(_)
-            | Body::Kill(_) => {}
+            | Body::Kill(_)
+            | Body::DailyStatement(_) => {}
         }
     }
     additions.store(db, tenant).await?;

@@ -81,6 +81,11 @@ impl ControlSource {
         self.boot_key.public()
     }
 
+    /// The key that signs checkpoints and daily roots.
+    pub const fn checkpoint_key(&self) -> &PrivateKey {
+        &self.keys.checkpoint
+    }
+
     /// The key that seals secrets at rest.
     pub const fn data_key(&self) -> &[u8; 32] {
         &self.keys.data_key

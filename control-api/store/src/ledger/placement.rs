@@ -298,6 +298,7 @@ async fn agent_of(db: &mut Conn, tenant: TenantId, body: &Body) -> Result<AgentI
         | Body::Key(_)
         | Body::Enrol(_)
         | Body::Policy(_)
-        | Body::Kill(_) => Ok(nobody),
+        | Body::Kill(_)
+        | Body::DailyStatement(_) => Ok(nobody),
     }
 }

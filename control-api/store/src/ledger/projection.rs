@@ -85,6 +85,7 @@ impl Projection {
                 row.reason = Some(g.why.clone());
                 row.object = Some(format!("boot:{}", g.lost_boot));
             }
+            Body::DailyStatement(s) => row.object = Some(format!("day:{}", s.date)),
             Body::Open(_) | Body::Heartbeat(_) => {}
         }
         Ok(row)

@@ -4,6 +4,7 @@
 #![expect(clippy::missing_panics_doc, clippy::expect_used, reason = "a test that cannot be set up must fail loudly")]
 
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -65,6 +66,48 @@ impl TestStore {
         let keys = Keys::generate(&SystemClock::new(), &SystemEntropy);
         let clock = Arc::clone(&self.clock);
         Store::open(&self.url, keys, "aegis-control-api/test", clock, Arc::new(SystemEntropy)).await.expect("a store")
+    }
+
+    /// A folder of its own, outside the database.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A backup of the database as an operator would make one: a copy of the files, or a dump.
+    pub async fn backup(&self) -> PathBuf {
+        let to = self.dir.path().join("backup");
+        match self.url.strip_prefix("sqlite:") {
+            Some(file) => {
+                std::fs::create_dir_all(&to).expect("a folder");
+                for part in ["", "-wal"] {
+                    std::fs::copy(format!("{file}{part}"), to.join(format!("db{part}"))).expect("a copy");
+                }
+            }
+            None => postgres_tool("pg_dump", &["-Fc", "-d", &self.url, "-f", &to.display().to_string()]).await,
+        }
+        to
+    }
+
+    /// The store after its database was put back from a backup; keys and folder are as they were.
+    pub async fn restore(self, backup: PathBuf) -> Self {
+        self.store.close().await;
+        let Self { clock, url, dir, .. } = self;
+        let url = match url.strip_prefix("sqlite:") {
+            Some(file) => {
+                for part in ["", "-wal"] {
+                    std::fs::copy(backup.join(format!("db{part}")), format!("{file}{part}")).expect("a copy");
+                }
+                std::fs::remove_file(format!("{file}-shm")).ok();
+                url
+            }
+            None => {
+                let url = postgres_database().await;
+                postgres_tool("pg_restore", &["-d", &url, &backup.display().to_string()]).await;
+                url
+            }
+        };
+        let store = open(&url, &dir, &clock).await;
+        Self { store, clock, url, dir }
     }
 
     /// A new tenant, recorded as made by `test`.
@@ -131,6 +174,15 @@ macro_rules! both {
             }
         }
     )+};
+}
+
+/// Runs one of PostgreSQL's own programs.
+async fn postgres_tool(name: &str, arguments: &[&str]) {
+    let script = "for b in /usr/lib/postgresql/*/bin; do PATH=\"$PATH:$b\"; done; exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", name]).args(arguments);
+    let status = tokio::task::spawn_blocking(move || command.status()).await.expect("a thread").expect("sh");
+    assert!(status.success(), "{name} failed");
 }
 
 /// Starts a cluster below a new folder, says where, and stops it when standard input ends: that is when the test
