@@ -9,6 +9,7 @@ use aegis_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::canonical::{self, Refused};
 use crate::hash::Hash;
 use crate::rows::{
     Admin, Close, DailyStatement, DecisionRow, Enrol, Gap, Heartbeat, Key, Kill, Open, OutcomeRow, Policy,
@@ -117,6 +118,16 @@ pub enum EntryError {
     Schema(String),
 }
 
+/// An entry's one object.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    header: &'a Header,
+    #[serde(flatten)]
+    body: &'a Body,
+    v: u64,
+}
+
 const HEADER_FIELDS: [&str; 7] = ["tenant_id", "source", "boot", "seq", "prev", "ts", "audit_id"];
 
 impl Entry {
@@ -125,12 +136,12 @@ impl Entry {
     /// # Errors
     /// If it is longer than allowed or says something the schema cannot.
     pub fn encode(&self) -> Result<String, EntryError> {
-        let mut fields = to_map(&self.header)?;
-        fields.append(&mut to_map(&self.body)?);
-        fields.insert("v".into(), ENTRY_VERSION.into());
-        let text = json::canonical_object(&fields);
-        check_limits(&text, &Value::Object(fields))?;
-        Ok(text)
+        let whole = Whole { header: &self.header, body: &self.body, v: ENTRY_VERSION };
+        let text = canonical::encode(&whole, ENTRY_DEPTH_MAX + 1).map_err(|refused| match refused {
+            Refused::Value => EntryError::NotCanonical,
+            Refused::Schema(problem) => EntryError::Schema(problem),
+        })?;
+        if text.len() > ENTRY_BYTES_MAX { Err(EntryError::TooLong(text.len())) } else { Ok(text) }
     }
 
     /// Reads an entry from exactly its bytes.
@@ -156,42 +167,15 @@ impl Entry {
     }
 }
 
-fn to_map<T: Serialize>(part: &T) -> Result<Map<String, Value>, EntryError> {
-    match serde_json::to_value(part) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(EntryError::Schema("not an object".into())),
-        Err(e) => Err(EntryError::Schema(e.to_string())),
-    }
-}
-
 fn from_map<T: for<'de> Deserialize<'de>>(map: Map<String, Value>) -> Result<T, EntryError> {
     serde_json::from_value(Value::Object(map)).map_err(|e| EntryError::Schema(e.to_string()))
-}
-
-fn check_limits(text: &str, value: &Value) -> Result<(), EntryError> {
-    if text.len() > ENTRY_BYTES_MAX {
-        return Err(EntryError::TooLong(text.len()));
-    }
-    if closed_values(value, 1) { Ok(()) } else { Err(EntryError::NotCanonical) }
-}
-
-/// No floats, integers within ±(2^53−1), depth within the limit.
-fn closed_values(value: &Value, depth: usize) -> bool {
-    if depth > ENTRY_DEPTH_MAX + 1 {
-        return false;
-    }
-    match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => true,
-        Value::Number(n) => n.as_i64().is_some_and(|i| i.unsigned_abs() <= json::INTEGER_MAX.unsigned_abs()),
-        Value::Array(items) => items.iter().all(|v| closed_values(v, depth + 1)),
-        Value::Object(map) => map.values().all(|v| closed_values(v, depth + 1)),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use aegis_core::agent::GrantEffect;
+    use proptest::prelude::*;
     use uuid::Uuid;
 
     fn sample() -> Entry {
@@ -257,5 +241,94 @@ mod tests {
             admin.object = "x".repeat(ENTRY_BYTES_MAX);
         }
         assert!(matches!(entry.encode(), Err(EntryError::TooLong(_))));
+    }
+
+    /// The long way: through a value of JSON.
+    fn through_json(entry: &Entry) -> Option<String> {
+        fn closed(value: &Value, depth: usize) -> bool {
+            depth <= ENTRY_DEPTH_MAX + 1
+                && match value {
+                    Value::Null | Value::Bool(_) | Value::String(_) => true,
+                    Value::Number(n) => n.as_i64().is_some_and(|i| i.unsigned_abs() <= (1 << 53) - 1),
+                    Value::Array(items) => items.iter().all(|v| closed(v, depth + 1)),
+                    Value::Object(map) => map.values().all(|v| closed(v, depth + 1)),
+                }
+        }
+        let mut whole = serde_json::to_value(&entry.header).unwrap();
+        let Value::Object(body) = serde_json::to_value(&entry.body).unwrap() else { unreachable!() };
+        let Value::Object(fields) = &mut whole else { unreachable!() };
+        fields.extend(body);
+        fields.insert("v".into(), ENTRY_VERSION.into());
+        closed(&whole, 1).then(|| json::canonical(&whole))
+    }
+
+    fn detail() -> impl Strategy<Value = Map<String, Value>> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            (-9_i64..9).prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            (-1.5_f64..1.5).prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+            "[\\x00-\\x1f\"\\\\]{0,4}".prop_map(Value::from),
+        ];
+        let value = leaf.prop_recursive(9, 24, 3, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                proptest::collection::btree_map("\\PC{0,6}", inner, 0..3)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        });
+        proptest::collection::btree_map("\\PC{0,6}", value, 0..4).prop_map(|map| map.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn the_direct_encoding_is_that_of_the_json_value(detail in detail(), object in "\\PC{0,40}", seq in any::<u64>()) {
+            let mut entry = sample();
+            entry.header.seq = seq;
+            if let Body::Admin(admin) = &mut entry.body {
+                (admin.object, admin.detail) = (object, detail);
+            }
+            prop_assert_eq!(entry.encode().ok(), through_json(&entry));
+        }
+    }
+
+    fn bodies() -> Vec<Body> {
+        let id = Uuid::from_u128(5);
+        let hash = Hash::of(&[b"y"]);
+        let decision = serde_json::json!({
+            "kind": "decision", "execution_id": id, "request_id": "r\"\\", "client_request_id": "c\u{1}", "agent_id": id,
+            "principal": "agent:5", "session_id": "s", "tool": "db.query", "action": "execute", "decision": "KILL",
+            "outcome": "not_executed", "score_bp": 9_500, "risk_score": 95,
+            "findings": [{"id": "sql_injection", "severity": "critical", "score": 95, "pointer": "/ü/~1"}],
+            "rule_ids": ["b", "a"], "signals": {"velocity": {"score_bp": 1, "threshold_bp": 2}, "é": {"score_bp": 3,
+            "threshold_bp": 4}}, "stages": [{"n": 3, "outcome": "pass", "us": 17}],
+            "policy": {"bundle": "b", "revision": "none"}, "snapshot_version": 7, "input_commitment": hash,
+            "redactions": {"jwt": 2}, "upstream": {"us": 5}, "cost_micro_usd": 12, "level": "signed", "reason": "x",
+            "count": 1,
+        });
+        let more = [
+            serde_json::json!({"kind": "outcome", "execution_id": id, "outcome": "executed", "redactions": {},
+                "cost_micro_usd": 0, "reason": "ok"}),
+            serde_json::json!({"kind": "heartbeat", "forwarded": 1, "denied": 2, "errored": 3, "last_seq": 4}),
+            serde_json::json!({"kind": "gap", "lost_boot": id, "from": 1, "to": 2, "why": "disk"}),
+            serde_json::json!({"kind": "open", "boot_key": "k", "identity_key_id": "i", "identity_signature": "s",
+                "software": "x/1", "previous": {"boot": id, "last_seq": 3, "closed": false}}),
+            serde_json::json!({"kind": "close", "reason": "stopped"}),
+            serde_json::json!({"kind": "kill", "actor": "user:1"}),
+            serde_json::json!({"kind": "policy", "actor": "u", "name": "n", "version": 3, "revision": "ab", "mode": "m"}),
+        ];
+        [decision].into_iter().chain(more).map(|body| serde_json::from_value(body).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_kind_of_entry_is_encoded_as_its_json_value() {
+        for body in bodies() {
+            let entry = Entry { body, ..sample() };
+            let text = entry.encode().unwrap();
+            assert_eq!(Some(&text), through_json(&entry).as_ref());
+            assert_eq!(Entry::decode(text.as_bytes()), Ok(entry));
+        }
     }
 }

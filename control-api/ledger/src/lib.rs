@@ -2,11 +2,13 @@
 //!
 //! Written by sidecars and the control plane, read by anyone. The formats are described in `control-api/ledger/`.
 
+mod canonical;
 pub mod chain;
 pub mod checkpoint;
 pub mod commitment;
 pub mod entry;
 pub mod hash;
+pub mod loss;
 pub mod note;
 pub mod proof;
 pub mod rows;

@@ -3,6 +3,7 @@
 //! Refused: duplicate keys, lone surrogates, invalid UTF-8, integers beyond ±(2^53−1), decimals that are
 //! not exactly what the nearest double prints (RFC 8785 §3.2.2.3), too much depth, too many nodes.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
@@ -364,12 +365,13 @@ fn write_object(out: &mut String, map: &Map<String, Value>) {
 
 fn in_canonical_order(map: &Map<String, Value>) -> Vec<(&String, &Value)> {
     let mut members: Vec<_> = map.iter().collect();
-    if members.iter().all(|(key, _)| key.is_ascii()) {
-        members.sort_unstable_by(|a, b| a.0.cmp(b.0));
-    } else {
-        members.sort_unstable_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
-    }
+    members.sort_unstable_by(|a, b| key_order(a.0, b.0));
     members
+}
+
+/// The order of keys: by UTF-16 code units, which for ASCII is that of bytes.
+pub fn key_order(a: &str, b: &str) -> Ordering {
+    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
 }
 
 fn write_number(out: &mut String, number: &Number) {
@@ -381,7 +383,8 @@ fn write_number(out: &mut String, number: &Number) {
     }
 }
 
-fn write_string(out: &mut String, text: &str) {
+/// Appends the canonical form of a text, quotes included.
+pub fn write_string(out: &mut String, text: &str) {
     out.push('"');
     let mut plain_from = 0;
     for (at, byte) in text.bytes().enumerate() {
