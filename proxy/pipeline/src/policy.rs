@@ -11,6 +11,7 @@ mod outcome;
 mod problem;
 mod ruleset;
 mod tenant;
+mod value;
 
 pub use bundle::{PlatformBundle, PlatformFile};
 pub use check::{Checked, FAILED_TESTS_MAX, check, check_together};

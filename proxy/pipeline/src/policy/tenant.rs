@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use aegis_core::policy::PolicyFile;
-use regorus::Value;
-use serde::Deserialize;
 
 use crate::policy::bundle::{PlatformBundle, revision_of};
 use crate::policy::check::{overlay_sources, refuse_our_packages};
@@ -12,6 +10,7 @@ use crate::policy::input::PolicyInput;
 use crate::policy::outcome::PolicyVerdict;
 use crate::policy::problem::{PolicyFailure, PolicyProblem};
 use crate::policy::ruleset::{Ruleset, Source};
+use crate::policy::value::value_of;
 use crate::record::{NO_OVERLAY, PolicyInForce};
 
 /// The overlay of a tenant.
@@ -94,8 +93,7 @@ impl TenantPolicy {
 
     /// Evaluates platform and overlay and unites what they say.
     pub fn evaluate(&self, input: &PolicyInput<'_>) -> Result<PolicyVerdict, PolicyFailure> {
-        let json = serde_json::to_value(input).map_err(|_| PolicyFailure::Evaluation)?;
-        let input = Value::deserialize(&json).map_err(|_| PolicyFailure::Evaluation)?;
+        let input = value_of(input).map_err(|_| PolicyFailure::Evaluation)?;
         match &self.overlay {
             OverlayState::Broken => Err(PolicyFailure::Broken),
             OverlayState::Absent => self.platform.rules.evaluate(input),
