@@ -14,6 +14,7 @@ use aegis_pipeline::counters::{CountersState, MemoryCounters, TenantUsage};
 use aegis_pipeline::pipeline::{Memory, Settings};
 use aegis_pipeline::policy::{PlatformBundle, PolicyProblem};
 use aegis_pipeline::snapshot::DecisionSnapshot;
+use aegis_pipeline::stages::behavior::{BehaviorMemory, KeptAgent, PARTS};
 use aegis_pipeline::stages::output_filter::OutputFilter;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,8 @@ use crate::tools::{RoutesError, Tools, routes};
 
 /// The name under which counters are kept.
 const COUNTERS: &str = "counters";
+/// What the names under which stage 5's memory is kept begin with.
+const BEHAVIOR: &str = "behavior";
 /// The ring of keyed calls.
 const KEYS_FILE: &str = "keys";
 /// How long the last rows may take to be shipped at the end; what remains waits on disk.
@@ -122,12 +125,13 @@ pub async fn run(config: Config, environment: Environment, stop: CancellationTok
     // A sidecar that starts while the control plane is away decides on what it knew.
     let applier = Arc::new(Applier::restore(Arc::clone(&snapshots), Arc::clone(&kept), Arc::clone(&clock))?);
     let counters = restore_counters(&*kept, &*clock);
+    let memory = restore_memory(&*kept, &*clock);
     let outbox = open_outbox(&config, identity, &enrolment, &clock, &entropy)?;
     let (outbox, unknown) = (Arc::new(outbox.0), outbox.1);
     let version = applier.applied().version;
     tracing::info!(version, unknown = unknown.len(), boot = %outbox.boot(), "state restored");
 
-    let parts = Parts { clock, entropy, tools, snapshots, counters: Arc::clone(&counters), outbox };
+    let parts = Parts { clock, entropy, tools, snapshots, memory, counters: Arc::clone(&counters), outbox };
     let engine = Arc::new(engine(&config, parts, unknown)?);
     let report = Arc::new(Reporting { engine: Arc::clone(&engine), counters: Arc::clone(&counters) });
     let sync =
@@ -158,12 +162,13 @@ struct Parts {
     entropy: Arc<dyn Entropy>,
     tools: Tools,
     snapshots: Arc<Snapshots>,
+    memory: Memory,
     counters: Arc<MemoryCounters>,
     outbox: Arc<Outbox>,
 }
 
 fn engine(config: &Config, parts: Parts, unknown: Vec<UnknownCall>) -> Result<Engine, BootError> {
-    let Parts { clock, entropy, tools, snapshots, counters, outbox } = parts;
+    let Parts { clock, entropy, tools, snapshots, memory, counters, outbox } = parts;
     let metrics = Arc::new(Metrics::new()?);
     let limits = idempotency::Limits {
         ttl: Duration::from_secs(config.idempotency.ttl_s),
@@ -185,7 +190,7 @@ fn engine(config: &Config, parts: Parts, unknown: Vec<UnknownCall>) -> Result<En
     let gate_log = GateLog::new(Arc::clone(&outbox), Arc::clone(&metrics), Arc::clone(&clock), Arc::clone(&entropy));
     Ok(Engine {
         snapshots,
-        memory: Memory::default(),
+        memory,
         counters,
         settings: Settings { max_staleness: Duration::from_secs(config.timeouts.max_staleness_s) },
         tools: Arc::new(tools),
@@ -232,9 +237,23 @@ fn restore_counters(kept: &dyn Cache, clock: &dyn Clock) -> Arc<MemoryCounters> 
     Arc::new(MemoryCounters::restored(state.unwrap_or_default(), clock.now()))
 }
 
+fn restore_memory(kept: &dyn Cache, clock: &dyn Clock) -> Memory {
+    let agents = (0..PARTS).filter_map(|part| cache::state::<Vec<KeptAgent>>(kept, &behavior_part(part)));
+    Memory::with_behavior(BehaviorMemory::restored(agents.flatten(), clock.now()))
+}
+
+fn behavior_part(part: usize) -> String {
+    format!("{BEHAVIOR}-{part}")
+}
+
 fn export(engine: &Arc<Engine>, counters: Arc<MemoryCounters>) -> Export {
-    let clock = Arc::clone(&engine.clock);
-    Arc::new(move |kept: &dyn Cache| cache::set_state(kept, COUNTERS, &counters.export(clock.now())))
+    let engine = Arc::clone(engine);
+    Arc::new(move |kept: &dyn Cache| {
+        cache::set_state(kept, COUNTERS, &counters.export(engine.clock.now()));
+        for (part, agents) in engine.memory.behavior().export() {
+            cache::set_state(kept, &behavior_part(part), &agents);
+        }
+    })
 }
 
 /// Writes what is to be kept between starts.

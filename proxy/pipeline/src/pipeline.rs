@@ -83,6 +83,18 @@ pub struct Memory {
     detectors: Detectors,
 }
 
+impl Memory {
+    /// With what stage 5 remembered before.
+    pub fn with_behavior(behavior: BehaviorMemory) -> Self {
+        Self { behavior, ..Self::default() }
+    }
+
+    /// What stage 5 remembers.
+    pub const fn behavior(&self) -> &BehaviorMemory {
+        &self.behavior
+    }
+}
+
 /// The pipeline over what is true right now: made anew for each step from the snapshot of that moment.
 #[derive(Clone, Copy)]
 pub struct Pipeline<'a> {

@@ -5,6 +5,7 @@
 //! several agents (`cross_agent`). Those signals are absent, not zero.
 
 mod chain;
+mod kept;
 mod state;
 mod window;
 
@@ -24,12 +25,15 @@ use dashmap::DashMap;
 
 use crate::policy::{BehaviorInput, SessionInput};
 use crate::refusal::SignalView;
+pub use kept::{AGENTS_PER_PART, KeptAgent, PARTS, SESSIONS_KEPT};
 use state::AgentState;
 
 /// Agents remembered at most. Idle ones make room; if none is idle, a further agent is judged without memory.
 pub const AGENTS_MAX: usize = 100_000;
 /// Idle for this long, an agent is forgotten when room is needed.
 const IDLE: Duration = Duration::from_hours(2);
+/// Older than this, nothing of an agent matters any more.
+const REMEMBERED: Duration = Duration::from_hours(7 * 24);
 /// Observations from which on a signal has its full weight; half before.
 const OBSERVATIONS_FOR_CONFIDENCE: u64 = 20;
 /// The value from which a signal counts as triggered.
@@ -105,6 +109,35 @@ pub struct BehaviorMemory {
 }
 
 impl BehaviorMemory {
+    /// A memory that goes on where `kept` stopped.
+    pub fn restored(kept: impl IntoIterator<Item = KeptAgent>, now: Timestamp) -> Self {
+        let recent = kept.into_iter().filter(|agent| now.since(agent.last_seen) < REMEMBERED).take(AGENTS_MAX);
+        let agents = recent.map(|agent| ((agent.tenant_id, agent.agent_id), AgentState::restored(agent)));
+        Self { agents: agents.collect() }
+    }
+
+    /// What is to be kept, by part, of the parts in which something happened since the last time: of each, the
+    /// [`AGENTS_PER_PART`] agents seen last. Each agent is consistent in itself.
+    pub fn export(&self) -> Vec<(usize, Vec<KeptAgent>)> {
+        let mut parts: BTreeMap<usize, (bool, Vec<_>)> = BTreeMap::new();
+        for mut agent in self.agents.iter_mut() {
+            let key = *agent.key();
+            let (news, agents) = parts.entry(kept::part_of(key.0, key.1)).or_default();
+            *news |= std::mem::take(&mut agent.is_news);
+            agents.push((std::cmp::Reverse(agent.last_seen), key));
+        }
+        let changed = parts.into_iter().filter(|(_, (news, _))| *news);
+        let keep = |(_, (tenant, agent)): (_, (TenantId, AgentId))| {
+            self.agents.get(&(tenant, agent)).map(|state| state.keep(tenant, agent))
+        };
+        changed
+            .map(|(part, (_, mut agents))| {
+                agents.sort_unstable();
+                (part, agents.into_iter().take(AGENTS_PER_PART).filter_map(keep).collect())
+            })
+            .collect()
+    }
+
     /// What is known before this call, for policies.
     pub(crate) fn view(
         &self,

@@ -8,6 +8,8 @@ use aegis_core::pattern::ToolName;
 use aegis_core::score::BasisPoints;
 use aegis_core::time::Timestamp;
 
+use crate::stages::behavior::kept::KeptCall;
+
 /// How far back a chain reaches.
 const CHAIN_AGE_MAX: Duration = Duration::from_hours(2);
 /// Repetitions that make a loop.
@@ -91,6 +93,20 @@ impl Chain {
         Self { length, links: VecDeque::new() }
     }
 
+    /// With calls as they were kept.
+    #[must_use]
+    pub(crate) fn with(mut self, kept: Vec<KeptCall>) -> Self {
+        let surplus = kept.len().saturating_sub(self.length);
+        let link = |KeptCall(at, tool, fingerprint, steps)| Link { at, tool, fingerprint, steps: Steps::read(steps) };
+        self.links = kept.into_iter().skip(surplus).map(link).collect();
+        self
+    }
+
+    /// The calls, to be kept.
+    pub(crate) fn calls(&self) -> Vec<KeptCall> {
+        self.links.iter().map(|l| KeptCall(l.at, l.tool.clone(), l.fingerprint, l.steps.write())).collect()
+    }
+
     /// Tools of the calls that still count, oldest first.
     pub(crate) fn tools(&self, now: Timestamp) -> impl Iterator<Item = &ToolName> {
         self.links.iter().filter(move |link| now.since(link.at) < CHAIN_AGE_MAX).map(|link| &link.tool)
@@ -154,6 +170,22 @@ impl Chain {
 }
 
 impl Steps {
+    /// Two bits for each.
+    fn write(self) -> u16 {
+        let Self { read, pack, send, recon, escalate } = self;
+        [read, pack, send, recon, escalate].iter().rev().fold(0, |bits, sign| bits << 2 | *sign as u16)
+    }
+
+    /// What is no sign is none.
+    fn read(bits: u16) -> Self {
+        let sign = |at: u16| match bits >> (2 * at) & 3 {
+            1 => Sign::Name,
+            2 => Sign::Finding,
+            _ => Sign::None,
+        };
+        Self { read: sign(0), pack: sign(1), send: sign(2), recon: sign(3), escalate: sign(4) }
+    }
+
     fn of(tool: &ToolName, findings: &[Finding]) -> Self {
         let named = |verbs: &[&str]| {
             let mut words = tool.as_str().split(['.', '_', '-']);

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use aegis_core::id::SessionId;
+use aegis_core::id::{AgentId, SessionId, TenantId};
 use aegis_core::score::BasisPoints;
 use aegis_core::time::Timestamp;
 
 use crate::stages::behavior::Observation;
 use crate::stages::behavior::chain::{Chain, Pattern};
+use crate::stages::behavior::kept::{KeptAgent, KeptSession, SESSIONS_KEPT};
 use crate::stages::behavior::window::{WindowMax, WindowSum};
 
 /// Calls remembered per agent.
@@ -21,7 +22,7 @@ const SESSIONS_MAX: usize = 32;
 #[derive(Debug)]
 pub(crate) struct AgentState {
     pub(crate) last_seen: Timestamp,
-    /// Calls ever observed by this process.
+    /// Calls ever observed.
     pub(crate) observed: u64,
     /// Calls of the last 60 seconds.
     pub(crate) velocity: WindowSum,
@@ -31,6 +32,8 @@ pub(crate) struct AgentState {
     hour_risk: WindowMax,
     week_risk: WindowMax,
     sessions: HashMap<SessionId, SessionState>,
+    /// Whether something happened since it was kept.
+    pub(crate) is_news: bool,
 }
 
 #[derive(Debug)]
@@ -51,12 +54,61 @@ impl AgentState {
             hour_risk: WindowMax::minutes(60),
             week_risk: WindowMax::hours(168),
             sessions: HashMap::new(),
+            is_news: false,
+        }
+    }
+
+    /// As it was kept.
+    pub(crate) fn restored(kept: KeptAgent) -> Self {
+        let sessions = kept.sessions.into_iter().take(SESSIONS_MAX).map(|session| {
+            let state = SessionState {
+                last_seen: session.last_seen,
+                chain: Chain::new(SESSION_CHAIN).with(session.calls),
+                risk: WindowMax::minutes(15).with(session.risk),
+            };
+            (session.id, state)
+        });
+        let new = Self::new(kept.last_seen);
+        Self {
+            observed: kept.observed,
+            velocity: new.velocity.with(kept.velocity),
+            cost: new.cost.with(kept.cost),
+            chain: new.chain.with(kept.calls),
+            hour_risk: new.hour_risk.with(kept.hour_risk),
+            week_risk: new.week_risk.with(kept.week_risk),
+            sessions: sessions.collect(),
+            ..new
+        }
+    }
+
+    /// What is kept of it.
+    pub(crate) fn keep(&self, tenant_id: TenantId, agent_id: AgentId) -> KeptAgent {
+        let mut sessions: Vec<_> = self.sessions.iter().collect();
+        sessions.sort_unstable_by_key(|(_, session)| std::cmp::Reverse(session.last_seen));
+        let kept = |(id, session): (&SessionId, &SessionState)| KeptSession {
+            id: id.clone(),
+            last_seen: session.last_seen,
+            risk: session.risk.buckets(),
+            calls: session.chain.calls(),
+        };
+        KeptAgent {
+            tenant_id,
+            agent_id,
+            last_seen: self.last_seen,
+            observed: self.observed,
+            velocity: self.velocity.buckets(),
+            cost: self.cost.buckets(),
+            hour_risk: self.hour_risk.buckets(),
+            week_risk: self.week_risk.buckets(),
+            calls: self.chain.calls(),
+            sessions: sessions.into_iter().take(SESSIONS_KEPT).map(kept).collect(),
         }
     }
 
     /// Takes a call into account; says which pattern it completes, by itself or in its session.
     pub(crate) fn observe(&mut self, seen: &Observation<'_>) -> Option<Pattern> {
         self.last_seen = seen.now;
+        self.is_news = true;
         self.observed = self.observed.saturating_add(1);
         self.velocity.add(1, seen.now);
         self.cost.add(seen.cost.as_micros(), seen.now);
@@ -97,6 +149,7 @@ impl AgentState {
     }
 
     pub(crate) fn remember_risk(&mut self, session: Option<&SessionId>, risk: BasisPoints, now: Timestamp) {
+        self.is_news = true;
         self.hour_risk.add(risk, now);
         self.week_risk.add(risk, now);
         if let Some(id) = session {

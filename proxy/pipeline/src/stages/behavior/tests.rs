@@ -217,3 +217,80 @@ fn stale_snapshots_follow_the_tenants_policy() {
         assert_eq!(degraded(policy, false, high_risk), Degraded::No);
     }
 }
+
+/// What another start makes of what this one kept.
+fn restarted(agent: &Agent) -> Agent {
+    let kept: Vec<KeptAgent> = agent.memory.export().into_iter().flat_map(|(_, agents)| agents).collect();
+    let kept: Vec<KeptAgent> = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
+    Agent { memory: BehaviorMemory::restored(kept, agent.now), now: agent.now }
+}
+
+#[test]
+fn a_restart_forgets_nothing_of_an_agent() {
+    let mut agent = Agent::new();
+    let calls: [(&str, &[FindingId], u64); 4] = [
+        ("db.query", &[BulkPiiRead], 900_000),
+        ("fs.compress", &[CompressionForExfil], 5),
+        ("db.query", &[SchemaRecon], 2_000_000),
+        ("http.get", &[], 0),
+    ];
+    for n in 0..30_u64 {
+        let (tool, findings, cost) = calls[usize::try_from(n % 4).unwrap()];
+        agent.call_in(Some(&format!("s{}", n % 5)), tool, n, findings, cost);
+        let session = SessionId::parse("s1");
+        agent.memory.remember((tenant_id(), agent_id(1)), session.as_ref(), BasisPoints::clamp(4_000), agent.now);
+        agent.wait(400);
+    }
+    for n in 0..5 {
+        agent.call("db.query", 77, &[]);
+        agent.wait(n % 2);
+    }
+    let again = restarted(&agent);
+    let session = SessionId::parse("s1");
+    let view = |agent: &Agent| {
+        let (session, behavior) = agent.memory.view((tenant_id(), agent_id(1)), session.as_ref(), agent.now);
+        format!("{session:?} {behavior:?}")
+    };
+    assert_eq!(view(&again), view(&agent));
+    // The sixth of a loop, and the end of an attack that began before.
+    assert_eq!(found(&again.call("db.query", 77, &[])), [RunawayLoop]);
+    agent.call("db.query", 77, &[]);
+    let send = |agent: &Agent| agent.call_in(Some("s1"), "mail.send", 1, &[ExternalPostPii], 0);
+    assert_eq!(send(&again), send(&agent));
+    assert!(found(&send(&again)).contains(&FindingId::AttackChainMatch));
+}
+
+#[test]
+fn what_is_kept_is_bounded_and_only_what_changed() {
+    let agent = Agent::new();
+    let seen = |n: u128, session: u64, now| {
+        agent.memory.assess(&Observation {
+            tenant_id: tenant_id(),
+            agent_id: AgentId::from_uuid(uuid::Uuid::from_u128(n * 256)),
+            session: SessionId::parse(&format!("s{session}")).as_ref(),
+            tool: &ToolName::parse("t").unwrap(),
+            fingerprint: session,
+            findings: &[],
+            cost: MicroUsd::ZERO,
+            allowed_rps: 50,
+            now,
+        })
+    };
+    for n in 0..40 {
+        for session in 0..20 {
+            seen(n, session, NOW.plus(Duration::from_secs(u64::try_from(n).unwrap() + session)));
+        }
+    }
+    let kept = agent.memory.export();
+    assert_eq!(kept.len(), 1, "all in one part");
+    assert_eq!(kept[0].1.len(), AGENTS_PER_PART);
+    let newest = AgentId::from_uuid(uuid::Uuid::from_u128(39 * 256));
+    assert_eq!(kept[0].1[0].agent_id, newest, "those seen last");
+    assert!(kept[0].1.iter().all(|agent| agent.sessions.len() == SESSIONS_KEPT && agent.calls.len() <= 50));
+    assert_eq!(agent.memory.export(), []);
+    seen(1, 1, NOW.plus(Duration::from_hours(1)));
+    assert_eq!(agent.memory.export().len(), 1);
+    // What is too old to matter is not taken up again.
+    let kept = kept.into_iter().flat_map(|(_, agents)| agents);
+    assert!(BehaviorMemory::restored(kept, NOW.plus(Duration::from_hours(8 * 24))).agents.is_empty());
+}

@@ -5,6 +5,15 @@ use std::collections::VecDeque;
 use aegis_core::score::BasisPoints;
 use aegis_core::time::{MICROS_PER_HOUR, MICROS_PER_SECOND, Timestamp};
 
+use crate::stages::behavior::kept::Buckets;
+
+/// The last of them, as many as a window has.
+fn newest<T>(mut kept: Buckets<T>, span: i64) -> VecDeque<(i64, T)> {
+    let surplus = kept.len().saturating_sub(usize::try_from(span).unwrap_or(0));
+    kept.drain(..surplus);
+    kept.into()
+}
+
 /// Counts over the last `span` buckets of `width` microseconds.
 #[derive(Debug)]
 pub(crate) struct WindowSum {
@@ -21,6 +30,18 @@ impl WindowSum {
 
     pub(crate) fn hours(span: i64) -> Self {
         Self { width: MICROS_PER_HOUR, span, buckets: VecDeque::new() }
+    }
+
+    /// With buckets as they were kept.
+    #[must_use]
+    pub(crate) fn with(mut self, kept: Buckets<u64>) -> Self {
+        self.buckets = newest(kept, self.span);
+        self
+    }
+
+    /// The buckets, to be kept.
+    pub(crate) fn buckets(&self) -> Buckets<u64> {
+        self.buckets.iter().copied().collect()
     }
 
     pub(crate) fn add(&mut self, amount: u64, now: Timestamp) {
@@ -73,6 +94,18 @@ impl WindowMax {
 
     pub(crate) fn hours(span: i64) -> Self {
         Self { width: MICROS_PER_HOUR, span, buckets: VecDeque::new() }
+    }
+
+    /// With buckets as they were kept.
+    #[must_use]
+    pub(crate) fn with(mut self, kept: Buckets<BasisPoints>) -> Self {
+        self.buckets = newest(kept, self.span);
+        self
+    }
+
+    /// The buckets, to be kept.
+    pub(crate) fn buckets(&self) -> Buckets<BasisPoints> {
+        self.buckets.iter().copied().collect()
     }
 
     pub(crate) fn add(&mut self, value: BasisPoints, now: Timestamp) {
