@@ -165,6 +165,7 @@ impl Shown {
         gauges.outbox_alarm.set(i64::from(outbox.alarm));
         gauges.outbox_available.set(i64::from(outbox.available));
         gauges.outbox_failures.set(count(outbox.failures));
+        gauges.outbox_lost.set(count(outbox.lost));
         gauges.snapshot_version.set(count(snapshot.data().version));
         gauges.snapshot_age_seconds.set(if snapshot.data().version == 0 { -1.0 } else { age.as_secs_f64() });
         gauges.degraded.set(i64::from(age > AWAY_AFTER));

@@ -57,6 +57,8 @@ pub struct Gauges {
     pub outbox_alarm: IntGauge,
     /// 1 if rows can be written.
     pub outbox_available: IntGauge,
+    /// Rows found lost on the disk.
+    pub outbox_lost: IntGauge,
     /// Failures of the outbox's disk.
     pub outbox_failures: IntGauge,
     /// Age of the snapshot, seconds.
@@ -130,6 +132,11 @@ impl Gauges {
             outbox_age_seconds: float(r, "outbox_age_seconds", "Age of the oldest waiting row")?,
             outbox_alarm: gauge(r, "outbox_alarm", "1 if waiting rows fill 80 % of their bound")?,
             outbox_available: gauge(r, "outbox_available", "1 if rows can be written")?,
+            outbox_lost: gauge(
+                r,
+                "outbox_rows_lost",
+                "Rows found lost on the disk since the start; each loss is declared",
+            )?,
             outbox_failures: gauge(r, "outbox_disk_failures", "Failures of the outbox's disk since the start")?,
             snapshot_age_seconds: float(
                 r,

@@ -11,6 +11,7 @@ use aegis_core::words;
 use crate::chain;
 use crate::entry::{Body, Entry, Header};
 use crate::hash::{self, Hash};
+use crate::loss::{Account, Hole, Losses};
 use crate::rows::{Enrol, Gap, Open};
 use crate::signing::{EntrySignature, PublicKey, boot_statement};
 use crate::tree::Tree;
@@ -94,6 +95,7 @@ pub struct Verifier {
     waiting: Vec<Waiting>,
     tails: Vec<(u64, SourceId, BootId, u64)>,
     verified: HashSet<(Vec<u8>, String, [u8; 32])>,
+    account: Account,
     faults: Vec<Fault>,
 }
 
@@ -112,6 +114,7 @@ impl Verifier {
             waiting: Vec::new(),
             tails: Vec::new(),
             verified: HashSet::new(),
+            account: Account::default(),
             faults: Vec::new(),
         }
     }
@@ -157,6 +160,11 @@ impl Verifier {
         std::mem::take(&mut self.faults)
     }
 
+    /// What sources have declared as lost so far. It is missing, and said to be: no fault.
+    pub const fn losses(&self) -> &Losses {
+        self.account.declared()
+    }
+
     /// Notes a fault that the reader found beside the entry it checked last.
     pub fn note(&mut self, audit_id: Option<AuditId>, kind: FaultKind, detail: impl Into<String>) {
         let index = self.index.checked_sub(1);
@@ -190,8 +198,16 @@ impl Verifier {
         }
     }
 
+    /// The end of the part that is checked was reached: what is missing in it and not declared in it.
+    pub fn finish_part(&mut self) {
+        for hole in self.account.take_undeclared() {
+            self.faults.push(missing(&hole));
+        }
+    }
+
     /// The end of the ledger was reached: what only then is known to be missing.
     pub fn finish(&mut self) {
+        self.finish_part();
         for waiting in std::mem::take(&mut self.waiting) {
             self.faults.push(Fault {
                 index: Some(waiting.index),
@@ -217,7 +233,7 @@ impl Verifier {
         }
         match &entry.body {
             Body::Open(open) => self.open(index, header, open),
-            Body::Gap(gap) => self.gap(header, gap),
+            Body::Gap(gap) => self.gap(index, header, gap),
             Body::Enrol(enrol) => self.enrol(header, enrol),
             Body::Close(_)
             | Body::Heartbeat(_)
@@ -234,7 +250,10 @@ impl Verifier {
             return;
         };
         let mut faults = Vec::new();
-        boot.place(header, &mut faults);
+        let hole = boot.place(header, &mut faults).map(|(from, to)| {
+            let Header { audit_id, source, boot, .. } = *header;
+            Hole { index, audit_id, source, boot, from, to }
+        });
         if boot.closed {
             faults.push((FaultKind::AfterClose, "its boot was closed before".to_owned()));
         }
@@ -242,6 +261,8 @@ impl Verifier {
         boot.next_seq = header.seq.saturating_add(1);
         boot.prev = Some(Hash::of(&[bytes]));
         let key = boot.key;
+        let undeclared = hole.and_then(|hole| self.account.hole(hole));
+        self.faults.extend(undeclared.as_ref().map(missing));
         for (kind, detail) in faults {
             self.note(id, kind, detail);
         }
@@ -338,11 +359,12 @@ impl Verifier {
         }
     }
 
-    /// A declared loss: the boot that lost entries goes on after them.
-    fn gap(&mut self, header: &Header, gap: &Gap) {
-        if let Some(boot) = self.boots.get_mut(&(header.source, gap.lost_boot))
-            && boot.next_seq == gap.from
-            && gap.to >= gap.from
+    /// A declared loss: the boot that lost entries goes on after them, if it did not already.
+    fn gap(&mut self, index: u64, header: &Header, gap: &Gap) {
+        let mut boot = self.boots.get_mut(&(header.source, gap.lost_boot));
+        let next = boot.as_ref().map(|boot| boot.next_seq);
+        if self.account.declare(index, header, gap, next)
+            && let Some(boot) = &mut boot
         {
             boot.next_seq = gap.to.saturating_add(1);
             boot.prev = None;
@@ -350,17 +372,30 @@ impl Verifier {
     }
 }
 
+fn missing(hole: &Hole) -> Fault {
+    let Hole { index, audit_id, source, boot, from, to } = hole;
+    Fault {
+        index: Some(*index),
+        audit_id: Some(*audit_id),
+        kind: FaultKind::Missing,
+        detail: format!("seq {from} to {to} of boot {boot} of source {source} are missing"),
+    }
+}
+
 impl Boot {
-    fn place(&self, header: &Header, faults: &mut Vec<(FaultKind, String)>) {
+    /// Whether the entry comes next; if entries are missing before it, the first and the last of them.
+    fn place(&self, header: &Header, faults: &mut Vec<(FaultKind, String)>) -> Option<(u64, u64)> {
         if self.next_seq == u64::MAX {
-            return;
+            return None;
         }
         if header.seq > self.next_seq {
-            faults.push((FaultKind::Missing, format!("seq {} to {} are missing", self.next_seq, header.seq - 1)));
-        } else if header.seq < self.next_seq {
+            return Some((self.next_seq, header.seq - 1));
+        }
+        if header.seq < self.next_seq {
             faults.push((FaultKind::Repeat, format!("seq {} came before", header.seq)));
         } else if self.prev.is_some_and(|prev| prev != header.prev) {
             faults.push((FaultKind::Prev, format!("prev does not match at seq {}", header.seq)));
         }
+        None
     }
 }

@@ -12,17 +12,20 @@ use aegis_ledger::chain::Cursor;
 use aegis_ledger::commitment::Salt;
 use aegis_ledger::entry::{Body, Entry, EntryError, Header};
 use aegis_ledger::hash::{self, Hash};
-use aegis_ledger::rows::{Close, Heartbeat, Open};
+use aegis_ledger::rows::{Close, Gap, Heartbeat, Open};
 use aegis_ledger::signing::{BATCH_MAX, PrivateKey, boot_statement};
 use aegis_ledger::wire::SignedEntry;
 
 use super::heads::{ChainHead, Heads};
+use super::losses::Hole;
 use super::record::{self, Facts};
 use super::shared::{Job, Shared};
 use super::{Author, Counts};
 
 /// Between two heartbeats of a chain, while rows flow.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// What a `gap` entry gives as its reason.
+const LOST: &str = "the outbox is damaged on disk: these entries cannot be read any more";
 
 /// A row ready to be written.
 pub(super) struct Ready {
@@ -35,6 +38,8 @@ pub(super) struct Ready {
     after: Cursor,
     counts: Counts,
     pub(super) job: Option<Job>,
+    /// The loss that it declares.
+    pub(super) hole: Option<Hole>,
 }
 
 struct Encoded {
@@ -43,10 +48,13 @@ struct Encoded {
     salt: Option<Salt>,
     after: Cursor,
     job: Option<Job>,
+    hole: Option<Hole>,
 }
 
 struct Chain {
     cursor: Cursor,
+    /// The line of its `open`, without which nothing of it can be verified.
+    open: Vec<u8>,
     /// When the last heartbeat was written, or the chain began.
     beat_at: Monotonic,
     /// Whether rows were written since.
@@ -78,11 +86,7 @@ impl Chains {
         let (mut rows, mut refused) = (Vec::with_capacity(jobs.len() + 1), Vec::new());
         for job in jobs {
             let tenant = job.draft.tenant;
-            let known = cursors.get(&tenant).copied().or_else(|| self.tenants.get(&tenant).map(|c| c.cursor));
-            let opened = match known {
-                Some(cursor) => Ok((cursor, None)),
-                None => self.open(tenant).map(|open| (open.after, Some(open))),
-            };
+            let opened = self.begin(tenant, &cursors);
             let (cursor, open) = match opened {
                 Ok(opened) => opened,
                 Err(e) => {
@@ -102,10 +106,37 @@ impl Chains {
         (self.sign(rows), refused)
     }
 
-    /// The rows of the writer's own that are due: heartbeats of chains in which rows flow.
-    pub(super) fn heartbeats(&self, shared: &Shared) -> Vec<Ready> {
+    /// The declarations of these losses, each in its tenant's chain.
+    pub(super) fn gaps(&self, holes: &[Hole]) -> Vec<Ready> {
+        let mut cursors: HashMap<TenantId, Cursor> = HashMap::new();
+        let mut rows = Vec::with_capacity(holes.len());
+        for hole in holes {
+            let Hole { tenant, boot, from, to } = *hole;
+            let body = Body::Gap(Gap { lost_boot: boot, from, to, why: LOST.into() });
+            let row = self.begin(tenant, &cursors).and_then(|(cursor, open)| {
+                let row = self.encode(tenant, cursor, self.audit_id(), body)?;
+                Ok((open, row))
+            });
+            // An entry of a few numbers always encodes.
+            if let Ok((open, row)) = row {
+                cursors.insert(tenant, row.after);
+                rows.extend(open);
+                rows.push(Encoded { hole: Some(*hole), ..row });
+            }
+        }
+        self.sign(rows)
+    }
+
+    /// The line of the tenant's `open`, which must be known before anything else of its chain.
+    pub(super) fn open_line(&self, tenant: TenantId) -> &[u8] {
+        self.tenants.get(&tenant).map_or(&[], |chain| &chain.open)
+    }
+
+    /// The heartbeats that are due: of chains in which rows flow, or of all.
+    pub(super) fn heartbeats(&self, shared: &Shared, all: bool) -> Vec<Ready> {
         let now = self.clock.monotonic();
-        let due = self.tenants.iter().filter(|(_, c)| c.flowing && now.since(c.beat_at) >= HEARTBEAT_INTERVAL);
+        let due = |chain: &Chain| all || (chain.flowing && now.since(chain.beat_at) >= HEARTBEAT_INTERVAL);
+        let due = self.tenants.iter().filter(|(_, chain)| due(chain));
         let rows = due.filter_map(|(tenant, chain)| {
             let counts = shared.counts.get(tenant).map(|c| *c).unwrap_or_default();
             let body = Body::Heartbeat(Heartbeat {
@@ -133,16 +164,33 @@ impl Chains {
         let now = self.clock.monotonic();
         let chain = self.tenants.entry(ready.facts.tenant).or_insert_with(|| Chain {
             cursor: ready.after,
+            open: Vec::new(),
             beat_at: now,
             flowing: false,
         });
         chain.cursor = ready.after;
+        if ready.facts.seq == 0 {
+            chain.open = ready.line().to_vec();
+        }
         if ready.job.is_some() {
             chain.flowing = true;
             shared.counts.entry(ready.facts.tenant).or_default().add(ready.counts);
         } else {
             chain.flowing = false;
             chain.beat_at = now;
+        }
+    }
+
+    /// Where the tenant's next row goes: behind what `cursors` say, or what is written; else behind a new `open`.
+    fn begin(
+        &self,
+        tenant: TenantId,
+        cursors: &HashMap<TenantId, Cursor>,
+    ) -> Result<(Cursor, Option<Encoded>), EntryError> {
+        let known = cursors.get(&tenant).copied().or_else(|| self.tenants.get(&tenant).map(|chain| chain.cursor));
+        match known {
+            Some(cursor) => Ok((cursor, None)),
+            None => self.open(tenant).map(|open| (open.after, Some(open))),
         }
     }
 
@@ -176,7 +224,7 @@ impl Chains {
         let entry = Entry { header, body };
         let text = entry.encode()?;
         let after = at.after(text.as_bytes());
-        Ok(Encoded { entry, text, salt: None, after, job: None })
+        Ok(Encoded { entry, text, salt: None, after, job: None, hole: None })
     }
 
     fn sign(&self, rows: Vec<Encoded>) -> Vec<Ready> {
@@ -185,17 +233,25 @@ impl Chains {
         // An entry of ours is JSON: a row that is not would end the batch here, and be refused as unwritten.
         rows.into_iter()
             .zip(signatures)
-            .map_while(|(row, signature)| {
-                let signed = SignedEntry::new(row.text, signature, row.salt.as_ref()).ok()?;
+            .map_while(|(mut row, signature)| {
+                let signed = SignedEntry::new(std::mem::take(&mut row.text), signature, row.salt.as_ref()).ok()?;
                 let line = serde_json::to_vec(&signed).ok()?;
                 let facts = Facts::of(&row.entry);
                 let mut record = Vec::with_capacity(line.len() + 128);
                 record::put(&mut record, &facts, &line);
                 let audit_id = row.entry.header.audit_id;
                 let counts = Counts::of(&row.entry.body);
-                Some(Ready { facts, signed, audit_id, record, after: row.after, counts, job: row.job })
+                let Encoded { after, job, hole, .. } = row;
+                Some(Ready { facts, signed, audit_id, record, after, counts, job, hole })
             })
             .collect()
+    }
+}
+
+impl Ready {
+    /// The line, as it is shipped.
+    pub(super) fn line(&self) -> &[u8] {
+        record::line(&self.record)
     }
 }
 

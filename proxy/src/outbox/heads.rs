@@ -8,7 +8,7 @@ use aegis_ledger::rows::PreviousBoot;
 use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, read_whole};
-use super::record::{Facts, Kind, Next, get};
+use super::record::{Facts, Kind, Piece, pieces};
 
 const FILE: &str = "heads.json";
 
@@ -57,12 +57,11 @@ impl Heads {
 
     /// Takes in all entries of a segment that is about to be deleted.
     pub(super) fn note_segment(&mut self, bytes: &[u8]) {
-        let mut at = 0;
-        while let Next::Record { facts, end, .. } = get(bytes, at) {
-            if facts.kind != Kind::Head {
-                self.note(&facts);
+        for piece in pieces(bytes) {
+            match piece {
+                Piece::Record { facts, .. } if facts.kind != Kind::Head => self.note(&facts),
+                Piece::Record { .. } | Piece::Damage { .. } => {}
             }
-            at = end;
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Three threads: the writer owns the chains and the log's end, the syncer makes records last within
 //! milliseconds, the keeper makes spare segments ahead of need and deletes acknowledged ones.
-//! Crash points are commented where they are: `writer`, `log`, `space`, `keeper`, `recovery`.
+//! Crash points are commented where they are: `writer`, `log`, `space`, `keeper`, `recovery`, `losses`.
 
 mod chains;
 pub mod disk;
@@ -14,6 +14,7 @@ mod heads;
 mod intent;
 mod keeper;
 mod log;
+mod losses;
 mod record;
 mod recovery;
 mod segments;
@@ -158,6 +159,8 @@ pub struct OutboxFacts {
     pub available: bool,
     /// Failures of the disk since the start.
     pub failures: u64,
+    /// Rows found lost since the start. Each loss is declared in the ledger.
+    pub lost: u64,
 }
 
 /// Why the outbox cannot be opened.
@@ -213,6 +216,7 @@ impl Outbox {
             slots,
             segments: Mutex::new(found.segments),
             watermark,
+            losses: Mutex::new(found.losses),
             sync: SyncDesk::default(),
             keeper: Bell::default(),
             shippable: Notify::new(),
@@ -320,6 +324,7 @@ impl Outbox {
         let available = space.health == Health::Good && space.unmarked().is_empty();
         let room = space.fits(ROW_RESERVE);
         drop(space);
+        let lost = self.shared.losses.lock().rows();
         let segments = self.shared.segments.lock();
         let age = segments.oldest.map_or(0, |oldest| now.since(oldest).as_millis());
         let full = segments.bytes.saturating_mul(100) >= self.shared.options.max_bytes.saturating_mul(ALARM_PERCENT);
@@ -331,6 +336,7 @@ impl Outbox {
             alarm: full || !room || !available,
             available: available && room,
             failures: self.shared.failures.load(Ordering::Relaxed),
+            lost,
         }
     }
 

@@ -1,7 +1,8 @@
 //! The outbox's records: length, checksum, facts that recovery needs, and the signed entry's line.
 //!
 //! `len u32 | crc32 u32 | facts (88 bytes) | line`, little-endian; `len` and the checksum cover facts and
-//! line. Segments are born full of zeros, so a length of zero is the end. A record is whole or it is not there.
+//! line. Segments are born full of zeros, so a length of zero is the end. A record is whole or it is not there;
+//! behind one that is damaged, the next whole one is searched for.
 
 use aegis_core::decision::Outcome;
 use aegis_core::id::{BootId, ExecutionId, SourceId, TenantId};
@@ -167,6 +168,11 @@ pub(super) fn put(out: &mut Vec<u8>, facts: &Facts, line: &[u8]) {
     }
 }
 
+/// The line of a record made by [`put`].
+pub(super) fn line(record: &[u8]) -> &[u8] {
+    record.get(FRAME + FACTS..).unwrap_or_default()
+}
+
 /// Appends a segment's head.
 pub(super) fn put_head(out: &mut Vec<u8>, head: &Head) {
     // A struct of numbers always serialises.
@@ -214,6 +220,76 @@ pub(super) fn get(bytes: &[u8], at: usize) -> Next<'_> {
         (Some(facts), Some(line)) => Next::Record { facts, line, end },
         (None, _) | (_, None) => Next::Broken,
     }
+}
+
+/// A part of a segment.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// A whole record.
+    Record {
+        facts: Facts,
+        /// Where it begins and where the next one does.
+        at: usize,
+        end: usize,
+    },
+    /// Bytes that are no record, before one that is.
+    Damage { at: usize, end: usize },
+}
+
+/// The parts of a segment, in order. A torn end is none of them.
+pub(super) struct Pieces<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// Reads a segment, or the beginning of one.
+pub(super) fn pieces(bytes: &[u8]) -> Pieces<'_> {
+    Pieces { bytes, at: 0 }
+}
+
+impl Pieces<'_> {
+    /// Where the last part ended.
+    pub(super) fn end(&self) -> usize {
+        self.at
+    }
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        let at = self.at;
+        if let Next::Record { facts, end, .. } = get(self.bytes, at) {
+            self.at = end;
+            return Some(Piece::Record { facts, at, end });
+        }
+        self.at = resync(self.bytes, at)?;
+        Some(Piece::Damage { at, end: self.at })
+    }
+}
+
+/// Where the next whole entry begins behind `from`, at which there is none. An entry's text cannot hold what looks
+/// like a record: control characters are escaped in it.
+pub(super) fn resync(bytes: &[u8], from: usize) -> Option<usize> {
+    const BLOCK: usize = 4_096;
+    let mut at = from + 1;
+    while at + FRAME + FACTS <= bytes.len() {
+        if bytes.get(at..at + BLOCK).is_some_and(|block| block == [0; BLOCK]) {
+            // A record may begin with the zeros that end the block.
+            at += BLOCK - FRAME;
+            continue;
+        }
+        if matches!(get(bytes, at), Next::Record { facts, .. } if facts.kind != Kind::Head) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Whether a head stands at the beginning, whatever it says.
+pub(super) fn has_head(bytes: &[u8]) -> bool {
+    matches!(get(bytes, 0), Next::Record { facts: Facts { kind: Kind::Head, .. }, .. })
 }
 
 /// Reads the head of a segment and checks that all it carried over is there; where the entries begin.

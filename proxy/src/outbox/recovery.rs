@@ -1,20 +1,22 @@
 //! Opening: reads what the process before left, and hands it to the code that runs normally.
 //!
 //! Nothing is appended to an old segment. Its torn tail, which nobody was told of, is left unread; the new
-//! boot's entries go to fresh segments, the rows of its unsettled calls first.
+//! boot's entries go to fresh segments, the rows of its unsettled calls first. Damage before whole entries is passed
+//! over: the shipper notices which numbers are gone, and has them declared.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
-use aegis_core::id::{AgentId, ExecutionId, TenantId};
+use aegis_core::id::{AgentId, BootId, ExecutionId, TenantId};
 use aegis_core::pattern::ToolName;
 use aegis_ledger::hash::Hash;
 
 use super::disk::{Disk, DiskFile, read_whole};
 use super::heads::Heads;
 use super::intent::{Flags, Held, Slot, Slots};
-use super::record::{self, Kind, Next};
+use super::losses::{Losses, Track};
+use super::record::{self, Facts, Kind, Next, Piece};
 use super::segments::{Position, Segment, Segments, name, number};
 
 /// A call that the process before left without an answer.
@@ -39,8 +41,10 @@ pub struct Recovery {
     pub unknown: Vec<UnknownCall>,
     /// Rows that wait to be shipped.
     pub rows: u64,
-    /// Segments that ended in a torn record or in damage.
+    /// Segments that ended in a torn record.
     pub torn: u64,
+    /// Places of damage, with whole entries behind them.
+    pub damaged: u64,
 }
 
 /// What the log says of the calls whose slots are held.
@@ -60,9 +64,17 @@ impl Seen {
     }
 }
 
+/// How far the chains are acknowledged and how far they reach.
+struct Tracks {
+    acked: Track,
+    read: Track,
+    ends: HashMap<(TenantId, BootId), u64>,
+}
+
 /// What opening found.
 pub(super) struct Found {
     pub(super) segments: Segments,
+    pub(super) losses: Losses,
     /// Where the chains of the boots before ended.
     pub(super) heads: Heads,
     /// Slots whose calls must be settled.
@@ -74,13 +86,17 @@ pub(super) struct Found {
 pub(super) fn read(disk: &dyn Disk, slots: &Slots, watermark: Option<Position>) -> io::Result<Found> {
     let held = held_slots(slots)?;
     let mut seen = Seen(held.iter().map(|(_, held)| (held.intent.execution_id, None)).collect());
+    let heads = Heads::load(disk)?;
+    let mut tracks = Tracks { acked: Track::behind(&heads), read: Track::behind(&heads), ends: HashMap::new() };
     let mut found = Found {
         segments: Segments::default(),
-        heads: Heads::load(disk)?,
+        losses: Losses::default(),
+        heads,
         unsettled: Vec::new(),
         recovery: Recovery::default(),
     };
-    scan(disk, watermark, &mut seen, &mut found)?;
+    scan(disk, watermark, &mut seen, &mut tracks, &mut found)?;
+    found.losses = Losses::found(tracks.acked, tracks.ends);
     for (slot, held) in held {
         let mut flags = held.flags;
         let settled = match seen.last(held.intent.execution_id) {
@@ -126,7 +142,13 @@ fn held_slots(slots: &Slots) -> io::Result<Vec<(u32, Held)>> {
 }
 
 /// Reads all segments, oldest first; deletes those that were never used.
-fn scan(disk: &dyn Disk, watermark: Option<Position>, seen: &mut Seen, found: &mut Found) -> io::Result<()> {
+fn scan(
+    disk: &dyn Disk,
+    watermark: Option<Position>,
+    seen: &mut Seen,
+    tracks: &mut Tracks,
+    found: &mut Found,
+) -> io::Result<()> {
     let mut numbers: Vec<u64> = disk.list()?.iter().filter_map(|file| number(file)).collect();
     numbers.sort_unstable();
     found.segments.acked = watermark.unwrap_or_default();
@@ -135,8 +157,8 @@ fn scan(disk: &dyn Disk, watermark: Option<Position>, seen: &mut Seen, found: &m
     let (files, cuts) = read_heads(disk, &numbers)?;
     for (number, file) in files {
         let bytes = read_whole(&*file)?;
-        let limit = cuts.get(&number).map_or(bytes.len(), |cut| usize::try_from(*cut).unwrap_or(usize::MAX));
-        let end = scan_segment(&bytes, limit, number, seen, found);
+        let cut = cuts.get(&number).and_then(|cut| bytes.get(..usize::try_from(*cut).ok()?));
+        let end = scan_segment(cut.unwrap_or(&bytes), number, seen, tracks, found);
         let segment = Segment { number, file, synced: end, end: Some(end) };
         found.segments.written.push_back(segment);
     }
@@ -154,11 +176,14 @@ fn read_heads(disk: &dyn Disk, numbers: &[u64]) -> io::Result<(Files, BTreeMap<u
     let (mut files, mut cuts) = (Files::new(), BTreeMap::new());
     for number in numbers {
         let Some(file) = disk.open(&name(*number))? else { continue };
-        match record::head(&read_whole(&*file)?) {
+        let bytes = read_whole(&*file)?;
+        match record::head(&bytes) {
             Some((head, _)) if head.number == *number => {
                 cuts.extend(head.cuts);
                 files.push((*number, file));
             }
+            // The head alone is damaged: what it said of other segments is lost, which only reads rows twice.
+            None if !record::has_head(&bytes) && record::resync(&bytes, 0).is_some() => files.push((*number, file)),
             // Never used, or torn before anyone was told of its records.
             Some(_) | None => disk.remove(&name(*number))?,
         }
@@ -167,27 +192,42 @@ fn read_heads(disk: &dyn Disk, numbers: &[u64]) -> io::Result<(Files, BTreeMap<u
 }
 
 /// Takes in the records of one segment; where they end.
-fn scan_segment(bytes: &[u8], limit: usize, number: u64, seen: &mut Seen, found: &mut Found) -> u64 {
-    let mut at = 0;
-    loop {
-        match record::get(bytes, at) {
-            Next::Record { facts, end, .. } if end <= limit => {
-                let acked = Position { segment: number, offset: end as u64 } <= found.segments.acked;
-                if facts.kind != Kind::Head {
+fn scan_segment(bytes: &[u8], number: u64, seen: &mut Seen, tracks: &mut Tracks, found: &mut Found) -> u64 {
+    let acked = found.segments.acked;
+    let is_acked = |end: usize| Position { segment: number, offset: end as u64 } <= acked;
+    let mut pieces = record::pieces(bytes);
+    for piece in &mut pieces {
+        match piece {
+            Piece::Record { facts: Facts { kind: Kind::Head, .. }, .. } => {}
+            Piece::Record { facts, at, end, .. } => {
+                // Behind a damaged head rows may stand that another segment has too.
+                if !tracks.read.is_repeated(&facts) {
                     found.heads.note(&facts);
                     seen.note(facts.execution, facts.kind);
-                    if !acked {
-                        found.segments.add_row((end - at) as u64, facts.written_at);
-                    }
                 }
-                at = end;
+                if is_acked(end) {
+                    tracks.acked.follow(&facts);
+                } else {
+                    found.segments.add_row((end - at) as u64, facts.written_at);
+                    // Lost rows count as waiting until what is behind them is acknowledged.
+                    found.segments.rows += tracks.read.hole(&facts).map_or(0, |hole| hole.rows());
+                    tracks.ends.insert((facts.tenant, facts.boot), facts.seq);
+                }
+                tracks.read.follow(&facts);
             }
-            Next::Broken => {
-                found.recovery.torn += 1;
-                tracing::warn!(segment = number, offset = at, "a segment ends in a torn record");
-                return at as u64;
+            Piece::Damage { at, end } => {
+                found.recovery.damaged += 1;
+                tracing::error!(segment = number, offset = at, bytes = end - at, "a segment of the outbox is damaged");
+                if !is_acked(end) {
+                    found.segments.bytes += (end - at) as u64;
+                }
             }
-            Next::Record { .. } | Next::End | Next::Short => return at as u64,
         }
     }
+    let end = pieces.end();
+    if matches!(record::get(bytes, end), Next::Broken) {
+        found.recovery.torn += 1;
+        tracing::warn!(segment = number, offset = end, "a segment ends in a torn record");
+    }
+    end as u64
 }

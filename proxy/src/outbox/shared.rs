@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::disk::Disk;
 use super::intent::Slots;
+use super::losses::Losses;
 use super::segments::{Segments, Watermark};
 use super::space::{AuditUnavailable, Reservation, Space};
 use super::sync_desk::SyncDesk;
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     pub(super) slots: Slots,
     pub(super) segments: Mutex<Segments>,
     pub(super) watermark: Watermark,
+    /// Locked after `segments`, where both are.
+    pub(super) losses: Mutex<Losses>,
     pub(super) sync: SyncDesk,
     pub(super) keeper: Bell,
     /// Rung when rows can be shipped.

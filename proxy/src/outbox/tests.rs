@@ -11,10 +11,10 @@ use aegis_core::money::MicroUsd;
 use aegis_core::pattern::ToolName;
 use aegis_core::score::BasisPoints;
 use aegis_core::time::{ManualClock, Timestamp};
-use aegis_ledger::chain::Cursor;
+use aegis_ledger::chain::{ChainBreak, Cursor};
 use aegis_ledger::entry::Entry;
 use aegis_ledger::hash::Hash;
-use aegis_ledger::rows::OutcomeRow;
+use aegis_ledger::rows::{Gap, OutcomeRow};
 use aegis_ledger::signing::{PublicKey, boot_statement};
 use futures::executor::block_on;
 use uuid::Uuid;
@@ -23,6 +23,7 @@ use super::intent::{Flags, Held, SLOT_BYTES};
 use super::sim::{Fault, SimDisk};
 use super::*;
 
+mod damage;
 mod faults;
 mod normal;
 
@@ -142,24 +143,25 @@ struct Shipped {
     chains: HashMap<(TenantId, BootId), (Cursor, PublicKey)>,
     entries: HashMap<(TenantId, BootId, u64), Vec<u8>>,
     rows: Vec<Entry>,
+    /// Losses that were declared, ahead or in their place.
+    declared: Vec<(TenantId, Gap)>,
 }
 
 impl Shipped {
     /// Takes a batch in; the acknowledgements.
     fn take(&mut self, batch: &Batch) -> Vec<Ack> {
-        let mut acks = BTreeMap::new();
+        let mut acks: BTreeMap<(TenantId, BootId), u64> = BTreeMap::new();
         for line in batch.lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
             let signed: SignedEntry = serde_json::from_slice(line).unwrap();
             let entry = Entry::decode(signed.bytes()).unwrap();
             let header = &entry.header;
-            acks.insert((header.tenant_id, header.boot), header.seq);
             let id = (header.tenant_id, header.boot, header.seq);
             if let Some(before) = self.entries.get(&id) {
                 assert_eq!(before, signed.bytes(), "equivocation at {id:?}");
                 continue;
             }
             let chain = (header.tenant_id, header.boot);
-            let (cursor, key) = match (&entry.body, self.chains.get(&chain)) {
+            let (mut cursor, key) = match (&entry.body, self.chains.get(&chain)) {
                 (Body::Open(open), None) => {
                     let key = PublicKey::parse(&open.boot_key).unwrap();
                     (Cursor::start(header.tenant_id, header.source, header.boot), key)
@@ -167,11 +169,31 @@ impl Shipped {
                 (_, Some(known)) => *known,
                 (body, None) => panic!("{} before open", body.kind()),
             };
-            cursor.check(header).unwrap();
             key.verify_entry(signed.bytes(), &signed.signature).unwrap();
+            if let Body::Gap(gap) = &entry.body
+                && !self.declared.contains(&(header.tenant_id, gap.clone()))
+            {
+                self.declared.push((header.tenant_id, gap.clone()));
+                if header.seq > cursor.next_seq {
+                    // Shown ahead of its place.
+                    continue;
+                }
+            }
+            match cursor.check(header) {
+                Err(ChainBreak::Gap { expected, got }) => {
+                    let gap = |gap: &Gap| gap.lost_boot == header.boot && gap.from <= expected && gap.to + 1 == got;
+                    let told = self.declared.iter().any(|(tenant, g)| *tenant == header.tenant_id && gap(g));
+                    assert!(told, "seq {expected} to {got} are missing and not declared");
+                    cursor.next_seq = got;
+                }
+                other => other.unwrap(),
+            }
             self.chains.insert(chain, (cursor.after(signed.bytes()), key));
             self.entries.insert(id, signed.bytes().to_vec());
             self.rows.push(entry);
+        }
+        for ((tenant_id, boot), (cursor, _)) in &self.chains {
+            acks.extend(cursor.next_seq.checked_sub(1).map(|seq| ((*tenant_id, *boot), seq)));
         }
         let ack = |((tenant_id, boot), seq)| Ack { tenant_id, source: source(), boot, seq };
         acks.into_iter().map(ack).collect()

@@ -52,6 +52,7 @@ impl Writer {
             }
             self.take(turn.jobs);
             self.settle_orphans();
+            self.declare();
             if self.health() == Health::Good {
                 self.beat();
             }
@@ -161,6 +162,11 @@ impl Writer {
     fn commit(&mut self, mut row: Ready, position: super::segments::Position) -> Option<Waiter> {
         self.chains.commit(&row, &self.shared);
         self.shared.segments.lock().add_row(row.record.len() as u64, row.facts.written_at);
+        if let Some(hole) = row.hole {
+            // Dying from here on: the loss may be declared twice, and the second time changes nothing.
+            let open = self.chains.open_line(hole.tenant);
+            self.shared.losses.lock().declared(hole, [open, b"\n", row.line(), b"\n"].concat(), position);
+        }
         let job = row.job.take()?;
         // Dying before the slot is cleared: the row is found in the log at the next start, so no second one is
         // written. It cannot have been shipped and deleted: that takes a cleared slot.
@@ -225,11 +231,33 @@ impl Writer {
         }
     }
 
-    /// Writes the heartbeats that are due, if there is room beyond what calls were promised.
+    /// Declares rows that were found lost. What cannot be written now, for want of room or of a disk, is tried again
+    /// later: shipping does not wait for it, because room may come from nothing else.
+    fn declare(&mut self) {
+        let holes = self.shared.losses.lock().undeclared();
+        if holes.is_empty() {
+            return;
+        }
+        if self.health() == Health::Good && !self.stalled {
+            let rows = self.chains.gaps(&holes);
+            if self.shared.space.lock().fits(rows.len() as u64 * RECORD_MAX as u64) {
+                self.write_rows(rows);
+            }
+        }
+        if self.shared.losses.lock().postpone() {
+            self.shared.shippable.notify_one();
+        }
+    }
+
+    /// Writes the heartbeats that are due, if there is room beyond what calls were promised. After damage all are: the
+    /// number of each tells the shipper what is gone from its chain's end.
     fn beat(&mut self) {
-        let rows = self.chains.heartbeats(&self.shared);
+        let damage = self.shared.losses.lock().take_damage();
+        let rows = self.chains.heartbeats(&self.shared, damage);
         if self.shared.space.lock().fits(rows.len() as u64 * RECORD_MAX as u64) {
             self.write_rows(rows);
+        } else if damage {
+            self.shared.losses.lock().met_damage();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Verifying the tenant's ledger.
 
-use aegis_core::id::AuditId;
+use aegis_core::id::{AuditId, BootId, SourceId};
+use aegis_ledger::loss::Loss;
 use aegis_store::ledger::check::{self, Verification};
 use aegis_store::ledger::violation::{self, Violation};
 use axum::extract::State;
@@ -29,6 +30,10 @@ pub(super) struct VerifyView {
     /// What is wrong, first in order; `violation_count` counts all.
     violations: Vec<ViolationView>,
     violation_count: u64,
+    /// Entries that their sources have lost and declare so in signed `gap` entries. Missing, and no violation.
+    declared_losses: Vec<LossView>,
+    /// How many entries these are in all.
+    lost_entries: u64,
     head: HeadView,
     duration_ms: u64,
 }
@@ -44,6 +49,23 @@ pub(super) struct ViolationView {
     kind: &'static str,
     #[schema(examples("the signature does not verify"))]
     detail: String,
+}
+
+/// Entries that a source has lost.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LossView {
+    /// Where the declaration stands.
+    index: u64,
+    /// The declaration.
+    audit_id: AuditId,
+    source: SourceId,
+    boot: BootId,
+    /// The first lost.
+    from: u64,
+    /// The last lost.
+    to: u64,
+    #[schema(examples("the outbox is damaged on disk"))]
+    why: String,
 }
 
 /// The ledger's end when the verification began.
@@ -96,6 +118,8 @@ impl VerifyView {
             complete: found.complete,
             violations: faults.chain(kept).collect(),
             violation_count,
+            declared_losses: found.losses.list.into_iter().map(LossView::from).collect(),
+            lost_entries: found.losses.entries,
             head: HeadView {
                 size: found.head.size,
                 root: found.root.map(aegis_ledger::hash::Hash::to_hex),
@@ -103,5 +127,12 @@ impl VerifyView {
             },
             duration_ms,
         }
+    }
+}
+
+impl From<Loss> for LossView {
+    fn from(loss: Loss) -> Self {
+        let Loss { index, audit_id, source, boot, from, to, why } = loss;
+        Self { index, audit_id, source, boot, from, to, why }
     }
 }

@@ -117,10 +117,18 @@ fn metadata(row: &AuditRow) -> Result<Map<String, Value>, StoreError> {
         ),
         Body::Admin(admin) => merge(&mut facts, json!({ "detail": admin.detail })),
         Body::Outcome(o) => merge(&mut facts, json!({ "redactions": o.redactions, "upstream": o.upstream })),
+        Body::Gap(gap) => merge(&mut facts, json!({ "from": gap.from, "to": gap.to })),
+        Body::Heartbeat(beat) => merge(
+            &mut facts,
+            json!({
+                "forwarded": beat.forwarded,
+                "denied": beat.denied,
+                "errored": beat.errored,
+                "last_seq": beat.last_seq,
+            }),
+        ),
         Body::Open(_)
         | Body::Close(_)
-        | Body::Heartbeat(_)
-        | Body::Gap(_)
         | Body::Key(_)
         | Body::Enrol(_)
         | Body::Policy(_)

@@ -7,6 +7,7 @@ use aegis_core::id::{AuditId, BootId, ExecutionId, SourceId, TenantId};
 use aegis_core::time::Timestamp;
 use aegis_ledger::entry::{Body, Entry};
 use aegis_ledger::hash::{self, Hash};
+use aegis_ledger::loss::Losses;
 use aegis_ledger::signing::{EntrySignature, PublicKey};
 use aegis_ledger::verify::{Fault, FaultKind, Verifier};
 
@@ -38,6 +39,8 @@ pub struct Verification {
     pub faults: Vec<Fault>,
     /// How many faults there are.
     pub fault_count: u64,
+    /// What sources have declared as lost: missing, but not silently.
+    pub losses: Losses,
     /// The head when the verification began.
     pub head: Head,
     /// The tree's root (RFC 9162) over the whole ledger; absent if not all of it was checked.
@@ -238,14 +241,19 @@ impl Check {
         let complete = from == 0 && end == head.size;
         if complete {
             self.verifier.finish();
+        } else {
+            self.verifier.finish_part();
         }
         if end == head.size && (self.verifier.chain() != head.chain || self.verifier.index() != head.size) {
             self.verifier.note(None, FaultKind::Head, "the head is not that of the entries");
         }
         self.collect();
+        // What is known only at the end stands in its place all the same.
+        self.faults.sort_by_key(|fault| (fault.index.is_none(), fault.index));
         let root = if complete { self.verifier.root() } else { None };
+        let losses = self.verifier.losses().clone();
         let Self { faults, fault_count, .. } = self;
-        Verification { checked_from: from, checked_to: end, complete, faults, fault_count, head, root }
+        Verification { checked_from: from, checked_to: end, complete, faults, fault_count, losses, head, root }
     }
 }
 

@@ -137,7 +137,7 @@ async fn prepare(store: &Store, sender: &Sender, tenant: TenantId, part: Part) -
     db.name_tenant(tenant).await?;
     let mut head = Head::lock(&mut db, tenant).await?;
     let before = head.size;
-    let mut placement = Placement { store, sender, tenant, placed: Placed::default() };
+    let mut placement = Placement { store, sender, tenant, gaps: Vec::new(), placed: Placed::default() };
     placement.aside(&mut db, &part.aside).await?;
     placement.place(&mut db, &mut head, part.chained).await?;
     let placed = placement.placed;

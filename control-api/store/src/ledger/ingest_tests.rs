@@ -8,8 +8,10 @@ use aegis_core::id::{BootId, SourceId, TenantId};
 use aegis_ledger::entry::{Body, Entry};
 use aegis_ledger::rows::Gap;
 use aegis_ledger::signing::PrivateKey;
+use aegis_ledger::verify::FaultKind;
 use proptest::prelude::*;
 
+use super::check::verify;
 use super::ingest::{Ingested, ingest};
 use super::placement::{GAP_HOLD, POISON_HOLD};
 use super::salt;
@@ -132,6 +134,63 @@ both! {
         let declared = sidecar.next(Body::Gap(gap));
         let answer = send(&t, sidecar.source, &[sidecar.line(&declared)]).await.answer;
         assert_eq!((answer.accepted, answer.violations, answer.acks[0].seq), (1, 0, 4));
+    }
+
+    async fn a_gap_declared_by_a_later_entry_is_passed_at_once_and_declared_in_its_place(t: TestStore) {
+        let tenant = t.tenant().await;
+        let mut sidecar = TestSidecar::enrol(&t, tenant).await;
+        let lines = sidecar.run(6);
+        let gap = Gap { lost_boot: sidecar.boot, from: 2, to: 3, why: "disk".into() };
+        let declared = sidecar.next(Body::Gap(gap));
+        let declared = sidecar.line(&declared);
+        // 0 1 _ _ 4 5 and the gap, number 7, shown ahead of its place; 6 comes later.
+        let batch = [&lines[..2], &lines[4..6], std::slice::from_ref(&declared)].concat();
+        let answer = send(&t, sidecar.source, &batch).await.answer;
+        assert_eq!((answer.accepted, answer.violations, answer.acks[0].seq), (4, 0, 5));
+        let found = verify(&t.store, tenant, 0, None).await.unwrap();
+        assert_eq!((found.fault_count, found.faults[0].kind), (1, FaultKind::Missing));
+        let rest = [&lines[6..], std::slice::from_ref(&declared)].concat();
+        let answer = send(&t, sidecar.source, &rest).await.answer;
+        assert_eq!((answer.accepted, answer.violations, answer.acks[0].seq), (2, 0, 7));
+        assert_eq!(kinds(&t, tenant).await, []);
+        let found = verify(&t.store, tenant, 0, None).await.unwrap();
+        assert_eq!((found.fault_count, found.losses.entries), (0, 2));
+        let loss = &found.losses.list[0];
+        assert_eq!((loss.boot, loss.from, loss.to, loss.why.as_str()), (sidecar.boot, 2, 3, "disk"));
+    }
+
+    async fn a_gap_declared_by_the_next_boot_ends_the_chain_before(t: TestStore) {
+        let tenant = t.tenant().await;
+        let mut first = TestSidecar::enrol(&t, tenant).await;
+        let lines = first.run(6);
+        send(&t, first.source, &lines[..2]).await;
+        let identity = PrivateKey::from_seed(&first.identity.seed());
+        let mut second = TestSidecar::boot(first.source, tenant, identity);
+        let gap = Gap { lost_boot: first.boot, from: 2, to: 4, why: "disk".into() };
+        let open = second.open();
+        let entries = [second.next(open), second.next(Body::Gap(gap))];
+        let batch = [&lines[5..], &second.lines(&entries)].concat();
+        let answer = send(&t, first.source, &batch).await.answer;
+        assert_eq!((answer.accepted, answer.violations), (4, 0));
+        assert_eq!(seqs(&t, tenant, first.boot).await, [0, 1, 5, 6]);
+        let found = verify(&t.store, tenant, 0, None).await.unwrap();
+        assert_eq!((found.fault_count, found.losses.entries), (0, 3));
+    }
+
+    async fn a_gap_that_is_declared_late_settles_its_violation(t: TestStore) {
+        let tenant = t.tenant().await;
+        let mut sidecar = TestSidecar::enrol(&t, tenant).await;
+        let lines = sidecar.run(4);
+        send(&t, sidecar.source, &lines[..2]).await;
+        send(&t, sidecar.source, &lines[3..]).await;
+        t.clock.advance(GAP_HOLD);
+        send(&t, sidecar.source, &lines[3..]).await;
+        assert_eq!(kinds(&t, tenant).await, [(ViolationKind::Gap, false)]);
+        let gap = Gap { lost_boot: sidecar.boot, from: 2, to: 2, why: "disk".into() };
+        let declared = sidecar.next(Body::Gap(gap));
+        send(&t, sidecar.source, &[sidecar.line(&declared)]).await;
+        assert_eq!(kinds(&t, tenant).await, [(ViolationKind::Gap, true)]);
+        assert_eq!(verify(&t.store, tenant, 0, None).await.unwrap().fault_count, 0);
     }
 
     async fn a_poisoned_entry_is_kept_and_holds_its_chain_only_for_a_while(t: TestStore) {

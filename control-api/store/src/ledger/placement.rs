@@ -3,7 +3,8 @@
 //! A chain takes entries in order. One that cannot be taken is kept as a violation from its first delivery on and
 //! holds its chain for a while: if what is missing comes, or the same place is delivered well, nothing was lost.
 //! After that the chain goes on: past a poisoned entry, whose bytes stay in the violation, or past a gap, which
-//! stays on record. So no entry is silently lost and none blocks its source for ever.
+//! stays on record. A loss that the source itself declares is passed at once, also when the declaration is of a later
+//! number: then it is shown ahead and takes its own place when its turn comes. So no entry is silently lost and none blocks its source for ever.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub(crate) struct Placement<'a> {
     pub(crate) store: &'a Store,
     pub(crate) sender: &'a Sender,
     pub(crate) tenant: TenantId,
+    /// Losses that good entries of this delivery declare.
+    pub(crate) gaps: Vec<Gap>,
     pub(crate) placed: Placed,
 }
 
@@ -87,6 +90,7 @@ impl Placement<'_> {
         head: &mut Head,
         items: Vec<Delivered>,
     ) -> Result<(), StoreError> {
+        self.gaps = items.iter().filter_map(|item| declaration(item).cloned()).collect();
         let mut chains: BTreeMap<BootId, Vec<(u64, Delivered)>> = BTreeMap::new();
         for item in items {
             if let Some(place) = item.place {
@@ -200,14 +204,16 @@ impl Placement<'_> {
 
     /// Entries before this one are missing: whether to wait for them.
     async fn missing(&mut self, db: &mut Conn, chain: &Chain, seq: u64, item: &Delivered) -> Result<bool, StoreError> {
-        if let Verdict::Good { admitted, .. } = &item.verdict
-            && let Body::Gap(gap) = &admitted.entry.body
-            && gap.lost_boot == chain.boot
-            && gap.from == chain.at.next_seq
-            && gap.to.checked_add(1) == Some(seq)
-        {
+        let declares = |gap: &Gap| {
+            gap.lost_boot == chain.boot && gap.from <= chain.at.next_seq && gap.to.checked_add(1) == Some(seq)
+        };
+        if matches!(item.verdict, Verdict::Good { .. }) && self.gaps.iter().any(declares) {
             // The source itself declares what is missing.
             return Ok(false);
+        }
+        if declaration(item).is_some() {
+            // Shown ahead: it comes again, behind what is missing before it.
+            return Ok(true);
         }
         let (kind, why) = match &item.verdict {
             Verdict::Bad(kind, why) => (*kind, why.clone()),
@@ -240,11 +246,12 @@ impl Placement<'_> {
         let key = (self.tenant, self.sender.source, gap.lost_boot);
         let at = position(db, key.0, key.1, key.2).await?;
         match (at, gap.to.checked_add(1)) {
-            (Some(at), Some(next_seq)) if at.next_seq == gap.from && next_seq > gap.from => {
-                position_set(db, key, Position { next_seq, prev: None }, false, self.store.now()).await
+            (Some(at), Some(next_seq)) if gap.from <= at.next_seq && at.next_seq < next_seq => {
+                position_set(db, key, Position { next_seq, prev: None }, false, self.store.now()).await?;
             }
-            (Some(_) | None, _) => Ok(()),
+            (Some(_) | None, _) => {}
         }
+        violation::settle_declared(db, key, gap.to.saturating_add(1)).await
     }
 
     async fn keep(
@@ -276,6 +283,12 @@ impl Placement<'_> {
         sql.push_tuple(seqs.into_iter().map(Into::into));
         db.fetch_all(sql).await?.iter().map(|row| Ok((row.get("seq")?, row.get("leaf")?))).collect()
     }
+}
+
+/// The loss that a good entry declares.
+fn declaration(item: &Delivered) -> Option<&Gap> {
+    let Verdict::Good { admitted, .. } = &item.verdict else { return None };
+    if let Body::Gap(gap) = &admitted.entry.body { Some(gap) } else { None }
 }
 
 /// Under whose key a row's salt is sealed: the agent it is about.

@@ -181,3 +181,16 @@ pub(crate) async fn settle(
     );
     db.execute(sql.bind(tenant).bind(source).bind(boot).bind(next_seq)).await.map(drop)
 }
+
+/// What was missing before `next_seq` is declared as lost: the entry that waited for it is accounted for.
+pub(crate) async fn settle_declared(
+    db: &mut Conn,
+    (tenant, source, boot): (TenantId, SourceId, BootId),
+    next_seq: u64,
+) -> Result<(), StoreError> {
+    let sql = Sql::new(
+        "UPDATE ledger_violations SET settled = TRUE WHERE tenant_id = $1 AND source_id = $2 AND boot_id = $3 \
+         AND seq = $4 AND kind = 'gap' AND NOT settled",
+    );
+    db.execute(sql.bind(tenant).bind(source).bind(boot).bind(next_seq)).await.map(drop)
+}
