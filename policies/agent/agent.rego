@@ -22,14 +22,47 @@ deny contains {
 	call_is_destructive
 }
 
-deny contains {
-	"id": "agent.deny.destructive_sql",
-	"severity": "critical",
-	"reason": "the statement destroys data, or changes it without a real condition",
-} if {
-	some id in {"destructive_sql", "unguarded_mutation"}
-	id in facts.found
+# What detection is sure of speaks for itself.
+deny contains rule.denial if {
+	some id in facts.found
+	some rule in denials_by_finding
+	id in rule.findings
 }
+
+denials_by_finding := [
+	{
+		"findings": {"destructive_sql", "unguarded_mutation"},
+		"denial": {
+			"id": "agent.deny.destructive_sql",
+			"severity": "critical",
+			"reason": "the statement destroys data, or changes it without a real condition",
+		},
+	},
+	{
+		"findings": {"destructive_shell"},
+		"denial": {
+			"id": "agent.deny.destructive_shell",
+			"severity": "critical",
+			"reason": "the command destroys files, disks or the running system",
+		},
+	},
+	{
+		"findings": {"path_traversal", "system_sensitive_path", "cloud_credential_path", "ssh_credential_path"},
+		"denial": {
+			"id": "agent.deny.sensitive_path",
+			"severity": "critical",
+			"reason": "the path leads to credentials or system files, or out of its folder",
+		},
+	},
+	{
+		"findings": {"ssrf_cloud_metadata", "ssrf_internal_network", "ssrf_local_file"},
+		"denial": {
+			"id": "agent.deny.ssrf",
+			"severity": "critical",
+			"reason": "the address points into the internal network, at cloud metadata or at local files",
+		},
+	},
+]
 
 deny contains {
 	"id": "agent.deny.pii_density",
@@ -37,32 +70,6 @@ deny contains {
 	"reason": "the call dumps personal data, or carries it in three places or more",
 } if {
 	pii_is_dense
-}
-
-deny contains {
-	"id": "agent.deny.destructive_shell",
-	"severity": "critical",
-	"reason": "the command destroys files, disks or the running system",
-} if {
-	"destructive_shell" in facts.found
-}
-
-deny contains {
-	"id": "agent.deny.sensitive_path",
-	"severity": "critical",
-	"reason": "the path leads to credentials or system files, or out of its folder",
-} if {
-	some id in {"path_traversal", "system_sensitive_path", "cloud_credential_path", "ssh_credential_path"}
-	id in facts.found
-}
-
-deny contains {
-	"id": "agent.deny.ssrf",
-	"severity": "critical",
-	"reason": "the address points into the internal network, at cloud metadata or at local files",
-} if {
-	some id in {"ssrf_cloud_metadata", "ssrf_internal_network", "ssrf_local_file"}
-	id in facts.found
 }
 
 deny contains {
@@ -79,16 +86,17 @@ call_is_destructive if {
 }
 
 call_is_destructive if {
-	some id in {
+	some id in facts.suspected
+	id in {
 		"control_plane_destruction", "destructive_shell", "destructive_sql", "iac_destruction",
 		"iac_prod_destruction", "k8s_destruction", "k8s_prod_destruction", "unguarded_mutation",
 	}
-	id in facts.suspected
 }
 
 pii_is_dense if "bulk_pii_dump" in facts.found
 
 pii_is_dense if {
+	count(input.findings) >= 3
 	places := {finding.pointer |
 		some finding in input.findings
 		finding.id in {"bulk_pii_read", "external_post_pii"}
@@ -101,6 +109,6 @@ secret_would_leave if "data_exfiltration" in facts.found
 
 secret_would_leave if {
 	"secret_in_arguments" in facts.suspected
-	some id in {"data_exfiltration", "external_post_pii", "known_exfil_destination"}
-	id in facts.suspected
+	some id in facts.suspected
+	id in {"data_exfiltration", "external_post_pii", "known_exfil_destination"}
 }

@@ -27,14 +27,17 @@ wire_above_cap if "money_transfer_above_cap" in facts.found
 
 wire_above_cap if {
 	wire_tool
+	wire_argument_above_cap
+}
+
+wire_argument_above_cap if {
 	wire_currency_is_comparable
 	some field in ["amount", "amount_usd", "total", "value"]
 	wire_amount(input.payload[field]) > wire_cap_usd
 }
 
 # An amount that cannot be read as a number cannot be held against the cap.
-wire_above_cap if {
-	wire_tool
+wire_argument_above_cap if {
 	some field in ["amount", "amount_usd"]
 	amount := input.payload[field]
 	not is_number(amount)
@@ -45,18 +48,20 @@ wire_external if "money_transfer_external" in facts.suspected
 
 wire_external if {
 	wire_tool
+	wire_argument_external
+}
+
+wire_argument_external if {
 	some flag in ["external", "offshore", "international"]
 	input.payload[flag] == true
 }
 
-wire_external if {
-	wire_tool
+wire_argument_external if {
 	some kind in facts.payload_texts(["beneficiary_type", "destination_type", "recipient_type", "transfer_type", "type", "scope"])
 	kind in {"external", "international", "offshore", "swift", "third_party"}
 }
 
-wire_external if {
-	wire_tool
+wire_argument_external if {
 	listed := lower(input.agent.metadata.internal_accounts)
 	own := {trim_space(account) | some account in split(listed, ",")}
 	some account in facts.payload_texts(["account", "beneficiary", "beneficiary_account", "destination", "destination_account", "iban", "recipient", "to", "to_account"])

@@ -13,19 +13,20 @@ escalate contains {
 }
 
 iac_destroys if {
-	some id in {"iac_destruction", "iac_prod_destruction"}
-	id in facts.suspected
+	some id in facts.suspected
+	id in {"iac_destruction", "iac_prod_destruction"}
 }
 
 iac_destroys if {
 	iac_tool
+	iac_call_destroys
+}
+
+iac_call_destroys if {
 	some verb in (facts.payload_verbs | facts.tool_words)
 	verb in {"destroy", "delete_stack", "delete-stack", "down", "teardown"}
 }
 
-iac_destroys if {
-	iac_tool
-	input.payload.destroy == true
-}
+iac_call_destroys if input.payload.destroy == true
 
 iac_tool if facts.tool_family in {"cdk", "cloudformation", "iac", "opentofu", "pulumi", "terraform", "terragrunt", "tofu"}

@@ -22,6 +22,10 @@ escalate contains {
 
 k8s_deletes_prod_namespace if {
 	k8s_tool
+	k8s_call_deletes_prod_namespace
+}
+
+k8s_call_deletes_prod_namespace if {
 	"delete" in (facts.payload_verbs | facts.tool_words)
 	some kind in facts.payload_texts(["kind", "resource", "resource_type"])
 	kind in k8s_namespace_words
@@ -29,8 +33,7 @@ k8s_deletes_prod_namespace if {
 	k8s_is_prod(name)
 }
 
-k8s_deletes_prod_namespace if {
-	k8s_tool
+k8s_call_deletes_prod_namespace if {
 	{"delete", "namespace"} & facts.tool_words == {"delete", "namespace"}
 	some name in facts.payload_texts(["name", "namespace"])
 	k8s_is_prod(name)
