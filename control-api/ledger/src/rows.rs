@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use aegis_core::day::Day;
 use aegis_core::decision::{Decision, Level, Outcome};
 use aegis_core::finding::{Finding, FindingId, Severity};
-use aegis_core::id::{AgentId, ApprovalId, BootId, ContractId, ExecutionId, SourceId, UserId};
+use aegis_core::id::{AgentId, ApprovalId, AuditId, BootId, ContractId, ExecutionId, SourceId, UserId};
 use aegis_core::money::MicroUsd;
 use aegis_core::score::BasisPoints;
 use aegis_core::snapshot::KillSwitch;
+use aegis_core::words;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -334,4 +335,32 @@ pub struct DailyStatement {
     pub prev_statement_hash: Option<Hash>,
     /// The day's entries by kind.
     pub counts: BTreeMap<String, u64>,
+}
+
+words! {
+    /// What an analyst says of a row.
+    pub enum NoteType {
+        /// A remark.
+        Analysis = "analysis",
+        /// The decision saw what was not there.
+        FalsePositive = "false_positive",
+        /// It saw a real attack.
+        ConfirmedThreat = "confirmed_threat",
+        /// It was handed on.
+        Escalated = "escalated",
+    }
+}
+
+/// `note`: an analyst's note on a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Note {
+    /// By whom: a principal label.
+    pub actor: String,
+    /// The row it is about.
+    pub about: AuditId,
+    /// What kind of note.
+    pub note_type: NoteType,
+    /// The note.
+    pub body: String,
 }

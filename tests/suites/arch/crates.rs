@@ -7,26 +7,31 @@ use aegis_tests::repository::{root, rust_files};
 use serde_json::Value;
 
 /// Every arrow between our crates that may exist; tests and benches look at everything.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("aegis-core", &[]),
     ("aegis-ledger", &["aegis-core"]),
     ("aegis-pipeline", &["aegis-core"]),
     ("aegis-store", &["aegis-core", "aegis-ledger"]),
+    ("aegis-verify", &["aegis-core", "aegis-ledger"]),
     ("aegis-control-api", &["aegis-core", "aegis-ledger", "aegis-pipeline", "aegis-store"]),
     ("aegis-proxy", &["aegis-core", "aegis-ledger", "aegis-pipeline"]),
     ("aegis-dev", &["aegis-core"]),
     ("aegis-tests", &["aegis-core", "aegis-store"]),
-    ("aegis-benches", &["aegis-core", "aegis-ledger", "aegis-pipeline", "aegis-store", "aegis-tests"]),
+    (
+        "aegis-benches",
+        &["aegis-core", "aegis-ledger", "aegis-pipeline", "aegis-store", "aegis-tests", "aegis-verify"],
+    ),
 ];
 
 /// Libraries that shape a part stay in that part. The sample tools, the tests and the benches are programs of their own.
-const CONFINED: [(&str, &[&str]); 6] = [
+const CONFINED: [(&str, &[&str]); 7] = [
     ("pingora", &["aegis-proxy"]),
     ("pingora-proxy", &["aegis-proxy"]),
     ("sled", &["aegis-proxy"]),
     ("sqlx", &["aegis-store", "aegis-dev", "aegis-benches"]),
     ("axum", &["aegis-control-api", "aegis-dev", "aegis-tests"]),
     ("regorus", &["aegis-pipeline"]),
+    ("flate2", &["aegis-verify"]),
 ];
 
 /// The libraries the product is built on: each is a direct dependency of a shipped crate, and used.
@@ -45,8 +50,15 @@ const CARD: [&str; 12] = [
     "tracing",
 ];
 
-const SHIPPED: [&str; 6] =
-    ["aegis-core", "aegis-ledger", "aegis-pipeline", "aegis-store", "aegis-control-api", "aegis-proxy"];
+const SHIPPED: [&str; 7] = [
+    "aegis-core",
+    "aegis-ledger",
+    "aegis-pipeline",
+    "aegis-store",
+    "aegis-verify",
+    "aegis-control-api",
+    "aegis-proxy",
+];
 
 /// A dependency as a manifest declares it.
 struct Dependency {
@@ -119,6 +131,24 @@ fn sql_is_written_only_in_the_store() {
     for (path, text) in rust_files(&root().join("control-api/src")).into_iter().chain(rust_files(&root().join("proxy")))
     {
         assert!(!text.contains("sqlx::"), "{} names sqlx", path.display());
+    }
+}
+
+/// The verifier would prove nothing if it read with the writer's eyes.
+#[test]
+fn the_verifier_shares_only_hashing_and_encoding_with_the_writer() {
+    let folder = root().join("control-api/verify/src");
+    for (path, text) in rust_files(&folder).into_iter().filter(|(path, _)| !path.ends_with("testing.rs")) {
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (crate_name, shared) in [("aegis_ledger::", ["hash::", "hash::"]), ("aegis_core::", ["json", "words;"])] {
+            for used in product.split(crate_name).skip(1) {
+                assert!(shared.iter().any(|s| used.starts_with(s)), "{} uses {crate_name}{used:.20}", path.display());
+            }
+        }
+    }
+    let verifier = &packages()["aegis-verify"];
+    for library in ["tokio", "reqwest", "sqlx", "aegis-store", "rand"] {
+        assert!(verifier.dependencies.iter().all(|d| d.name != library), "the verifier needs no {library}");
     }
 }
 
