@@ -35,6 +35,7 @@ mod testing;
 mod tests;
 mod throttle;
 mod token;
+mod trust;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -52,6 +53,7 @@ use crate::config::Config;
 use crate::password::Passwords;
 use crate::state::AppState;
 use crate::token::TokenSigner;
+use crate::trust::Trust;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -80,6 +82,8 @@ enum Command {
     Bootstrap(Bootstrap),
     /// Makes a token with which a sidecar enrols, and prints it as JSON.
     JoinToken(JoinToken),
+    /// Prints the trust policy for `aegis-verify`, from the key files alone.
+    Trust(Trust),
 }
 
 type Fault = Box<dyn std::error::Error>;
@@ -118,6 +122,10 @@ async fn run(arguments: Arguments) -> Result<(), Fault> {
 async fn execute(command: Command, config: Config) -> Result<(), Fault> {
     let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
     let keys_dir = config.data.dir.join("keys");
+    if let Command::Trust(arguments) = &command {
+        print!("{}", trust::policy(arguments, &config.deployment, &keys_dir, &*clock, &*entropy)?);
+        return Ok(());
+    }
     let keys = Keys::load(&keys_dir, &*clock, &*entropy)?;
     let signer = TokenSigner::load(&keys_dir, &config.deployment, &*entropy)?;
     let software = concat!("aegis-control-api/", env!("CARGO_PKG_VERSION"));
@@ -134,7 +142,7 @@ async fn execute(command: Command, config: Config) -> Result<(), Fault> {
             }
         }
         // Answered before anything was opened.
-        Command::Openapi => {}
+        Command::Openapi | Command::Trust(_) => {}
         Command::JoinToken(arguments) => println!("{}", bootstrap::join_token(&arguments, &store).await?),
     }
     control::close_boot(&store, "the process ends in order").await?;

@@ -35,6 +35,8 @@ const WRONG_CREDENTIALS_FREE: u32 = 25;
 const WRONG_CREDENTIALS_WINDOW: Duration = Duration::from_mins(1);
 /// Sidecar addresses that are remembered at once.
 const ADDRESSES_MAX: u64 = 10_000;
+/// Exports that run at once.
+const EXPORTS_MAX: usize = 8;
 /// The first wait; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 
@@ -71,6 +73,8 @@ pub(crate) struct AppState {
     pub(crate) presence: broadcast::Sender<Presence>,
     /// Turns for watch streams.
     pub(crate) watches: Arc<Semaphore>,
+    /// Turns for exports.
+    pub(crate) exports: Arc<Semaphore>,
     /// Turns for event streams.
     pub(crate) event_streams: Arc<Semaphore>,
     /// Addresses that enrolled sidecars lately sent heartbeats from.
@@ -109,6 +113,7 @@ impl AppState {
             wrong_credentials: FailureWindow::new(WRONG_CREDENTIALS_FREE, WRONG_CREDENTIALS_WINDOW),
             presence: broadcast::Sender::new(PRESENCES_MAX),
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             event_streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             sidecar_addresses: Cache::builder().max_capacity(ADDRESSES_MAX).time_to_live(STALE_AFTER).build(),
             metrics: Metrics::new()?,

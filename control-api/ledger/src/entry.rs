@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::canonical::{self, Refused};
 use crate::hash::Hash;
 use crate::rows::{
-    Admin, Close, DailyStatement, DecisionRow, Enrol, Gap, Heartbeat, Key, Kill, Open, OutcomeRow, Policy,
+    Admin, Close, DailyStatement, DecisionRow, Enrol, Gap, Heartbeat, Key, Kill, Note, Open, OutcomeRow, Policy,
 };
 
 /// Bytes an entry may have at most.
@@ -70,6 +70,8 @@ pub enum Body {
     Kill(Kill),
     /// The tree at the end of a day.
     DailyStatement(DailyStatement),
+    /// An analyst's note.
+    Note(Note),
 }
 
 impl Body {
@@ -88,6 +90,7 @@ impl Body {
             Self::Policy(_) => "policy",
             Self::Kill(_) => "kill",
             Self::DailyStatement(_) => "daily_statement",
+            Self::Note(_) => "note",
         }
     }
 }

@@ -243,7 +243,8 @@ impl Verifier {
             | Body::Key(_)
             | Body::Policy(_)
             | Body::Kill(_)
-            | Body::DailyStatement(_) => {}
+            | Body::DailyStatement(_)
+            | Body::Note(_) => {}
         }
         let Some(boot) = self.boots.get_mut(&(header.source, header.boot)) else {
             self.note(id, FaultKind::UnknownBoot, format!("boot {} was not opened", header.boot));

@@ -246,7 +246,13 @@ impl Listener {
             RowKind::Outcome => Some(call_event(about, row)),
             RowKind::Admin => admin_event(row),
             RowKind::Kill | RowKind::Policy | RowKind::DailyStatement => body_event(row)?,
-            RowKind::Enrol | RowKind::Key | RowKind::Open | RowKind::Close | RowKind::Heartbeat | RowKind::Gap => None,
+            RowKind::Enrol
+            | RowKind::Key
+            | RowKind::Open
+            | RowKind::Close
+            | RowKind::Heartbeat
+            | RowKind::Gap
+            | RowKind::Note => None,
         })
     }
 }

@@ -18,6 +18,8 @@ use crate::sql::{Row, Sql};
 
 /// Rows one page has at most.
 pub const PAGE_MAX: u32 = 500;
+/// Notes on one row that are listed at most.
+pub const NOTES_MAX: u32 = 1_000;
 /// Rows a page may be away from the newest at most; further back goes by `before`.
 pub const OFFSET_MAX: u64 = 100_000;
 
@@ -48,6 +50,8 @@ words! {
         Gap = "gap",
         /// The tree at the end of a day.
         DailyStatement = "daily_statement",
+        /// An analyst's note.
+        Note = "note",
     }
 }
 
@@ -230,6 +234,38 @@ pub async fn by_execution(
 pub async fn since(db: &mut Conn, tenant: TenantId, from: u64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
     let mut sql = Sql::new("SELECT ");
     sql.push(COLUMNS).push(FROM).push_bind(tenant).push(" AND a.idx >= ").push_bind(from);
+    sql.push(" ORDER BY a.idx LIMIT ").push_bind(limit.min(PAGE_MAX));
+    db.fetch_all(sql).await?.iter().map(|row| from_row(tenant, row)).collect()
+}
+
+/// Notes on a row, oldest first; the first [`NOTES_MAX`].
+pub async fn notes(db: &mut Conn, tenant: TenantId, about: AuditId) -> Result<Vec<AuditRow>, StoreError> {
+    let mut sql = Sql::new("SELECT ");
+    sql.push(COLUMNS).push(FROM).push_bind(tenant).push(" AND a.kind = 'note' AND a.object = ");
+    sql.push_bind(format!("audit:{about}")).push(" ORDER BY a.idx LIMIT ").push_bind(NOTES_MAX);
+    db.fetch_all(sql).await?.iter().map(|row| from_row(tenant, row)).collect()
+}
+
+/// How many rows match below an index.
+pub async fn count(db: &mut Conn, tenant: TenantId, filter: &Filter, end: u64) -> Result<u64, StoreError> {
+    let mut sql = Sql::new("SELECT COUNT(*) AS n FROM audit_rows a WHERE a.tenant_id = ");
+    sql.push_bind(tenant).push(" AND a.idx < ").push_bind(end);
+    narrow(&mut sql, db, filter);
+    db.fetch_one(sql).await?.get("n")
+}
+
+/// Matching rows from one index to before another, oldest first: to read a ledger through in pieces.
+pub async fn through(
+    db: &mut Conn,
+    tenant: TenantId,
+    filter: &Filter,
+    (from, end): (u64, u64),
+    limit: u32,
+) -> Result<Vec<AuditRow>, StoreError> {
+    let mut sql = Sql::new("SELECT ");
+    sql.push(COLUMNS).push(FROM).push_bind(tenant);
+    sql.push(" AND a.idx >= ").push_bind(from).push(" AND a.idx < ").push_bind(end);
+    narrow(&mut sql, db, filter);
     sql.push(" ORDER BY a.idx LIMIT ").push_bind(limit.min(PAGE_MAX));
     db.fetch_all(sql).await?.iter().map(|row| from_row(tenant, row)).collect()
 }

@@ -8,6 +8,7 @@ use aegis_core::snapshot::Item;
 use aegis_core::time::Timestamp;
 use aegis_ledger::entry::Body;
 
+use crate::audit::{self, AuditRow};
 use crate::conn::Conn;
 use crate::dialect::Dialect;
 use crate::error::StoreError;
@@ -130,6 +131,13 @@ impl RecordedTx {
     pub async fn record(mut self, body: Body) -> Result<Self, StoreError> {
         self.write.append(&body).await?;
         Ok(self)
+    }
+
+    /// The entry recorded last, as a row of a tenant's ledger.
+    pub async fn recorded(&mut self, tenant: TenantId) -> Result<AuditRow, StoreError> {
+        let size = self.write.heads.get(&tenant).map_or(0, |head| head.size);
+        let rows = audit::since(&mut self.write.conn, tenant, size.saturating_sub(1), 1).await?;
+        rows.into_iter().next().ok_or(StoreError::NotFound("entry"))
     }
 
     /// Commits the write, its entry and its snapshot items together, then tells the waiters.

@@ -80,7 +80,8 @@ impl Outcome {
             let _ = writeln!(out, "{name:<22} {detail:<52} exit {exit_code}  {outcome}");
         }
         let caught = self.tried.iter().filter(|t| !t.caught_by.is_empty()).count();
-        let _ = writeln!(out, "{caught} of {} attacks caught; the bundle itself: exit {}", self.tried.len(), self.baseline);
+        let _ =
+            writeln!(out, "{caught} of {} attacks caught; the bundle itself: exit {}", self.tried.len(), self.baseline);
         out
     }
 

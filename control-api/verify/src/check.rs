@@ -208,6 +208,7 @@ impl<'a> Run<'a> {
         self.boundary();
         self.findings.missing(Missing::Entries(self.size, to - 1));
         self.sources.skipped(to - self.size);
+        self.rows.skip(self.size, to);
         self.days.skip();
     }
 
@@ -305,7 +306,11 @@ impl<'a> Run<'a> {
             receipt.finish(&mut self.findings);
         }
         for index in self.rows.unsettled(read).collect::<Vec<_>>() {
-            self.findings.fault(Check::Row, Some(index), "a decision's columns name it as its outcome, which it is not");
+            self.findings.fault(
+                Check::Row,
+                Some(index),
+                "a decision's columns name it as its outcome, which it is not",
+            );
         }
         let _ = self.disclosed.take_at(u64::MAX, &mut self.findings);
         self.sources.finish(&mut self.findings);

@@ -162,10 +162,9 @@ impl Log {
         }
         let number = rest.strip_prefix('/')?;
         let epoch: u64 = number.parse().ok().filter(|n: &u64| *n > FIRST_EPOCH && n.to_string() == number)?;
-        let names = |line: &String| line.strip_prefix("aegis-epoch/1 ").and_then(|l| l.split_once(' '));
-        let named = checkpoint.extensions.iter().filter_map(names).any(|(n, sealed)| {
-            n == number && Hash::parse(sealed).is_ok()
-        });
+        let mut lines = checkpoint.extensions.iter().filter_map(|line| line.strip_prefix("aegis-epoch/1 "));
+        let named = lines
+            .any(|line| line.split_once(' ').is_some_and(|(n, sealed)| n == number && Hash::parse(sealed).is_ok()));
         named.then_some(epoch)
     }
 
@@ -175,7 +174,11 @@ impl Log {
             match witness.signed(note) {
                 Ok(signed) => count += usize::from(signed),
                 Err(_) => {
-                    findings.fault(Check::Witness, None, format!("the signature of {} does not verify", witness.name()));
+                    findings.fault(
+                        Check::Witness,
+                        None,
+                        format!("the signature of {} does not verify", witness.name()),
+                    );
                 }
             }
         }

@@ -69,7 +69,11 @@ impl Receipt {
         if let (Some(path), Some(index), Some(presented)) = (path, index, checkpoint) {
             let (size, root) = (presented.checkpoint.size, presented.checkpoint.root);
             if !proof::is_included(*leaf, *index, size, root, path) {
-                findings.fault(Check::Proof, Some(*index), format!("{from}: its proof does not lead to its checkpoint"));
+                findings.fault(
+                    Check::Proof,
+                    Some(*index),
+                    format!("{from}: its proof does not lead to its checkpoint"),
+                );
             }
         }
     }

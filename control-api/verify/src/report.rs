@@ -103,9 +103,10 @@ impl Report {
     pub fn to_json(&self) -> Value {
         let n = &self.numbers;
         let claims = Claim::ALL.iter().map(|claim| (claim.as_str().to_owned(), json!(self.verdict(*claim).as_str())));
-        let faults = self.findings.faults().iter().map(
-            |Fault { check, index, detail }| json!({ "check": check.as_str(), "index": index, "detail": detail }),
-        );
+        let faults =
+            self.findings.faults().iter().map(
+                |Fault { check, index, detail }| json!({ "check": check.as_str(), "index": index, "detail": detail }),
+            );
         json!({
             "exit_code": self.exit_code(),
             "claims": serde_json::Map::from_iter(claims),

@@ -99,6 +99,11 @@ impl Rows {
         Ok(())
     }
 
+    /// Entries from one index to before another are missing: what they would settle stays open.
+    pub fn skip(&mut self, from: u64, to: u64) {
+        self.settled.retain(|index, _| !(from..to).contains(index));
+    }
+
     /// Outcomes that columns named and that did not come below this size.
     pub fn unsettled(&self, size: u64) -> impl Iterator<Item = u64> + '_ {
         self.settled.keys().copied().filter(move |index| *index < size)

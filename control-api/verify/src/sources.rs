@@ -158,9 +158,9 @@ impl Sources {
         };
         let statement = format!("aegis-boot/1\n{}\n{source}\n{boot}\n{boot_key}", self.tenant);
         let signature = at.entry.text("identity_signature").and_then(|s| BASE64.decode(s).ok());
-        let vouched = signature.and_then(|s| <[u8; 64]>::try_from(s).ok()).is_some_and(|s| {
-            identity.verify_strict(statement.as_bytes(), &Signature::from_bytes(&s)).is_ok()
-        });
+        let vouched = signature
+            .and_then(|s| <[u8; 64]>::try_from(s).ok())
+            .is_some_and(|s| identity.verify_strict(statement.as_bytes(), &Signature::from_bytes(&s)).is_ok());
         let identity_id = key_id(identity);
         if !vouched || at.entry.text("identity_key_id") != Some(&identity_id) {
             return fault(findings, Check::Boot, "the source's identity key does not vouch for the boot's key");

@@ -298,8 +298,10 @@ pub fn decision(number: u64) -> DecisionRow {
         signals: ["anomaly", "behavior", "findings", "policy"]
             .into_iter()
             .map(|name| {
-                let signal =
-                    aegis_ledger::rows::Signal { score_bp: BasisPoints::default(), threshold_bp: BasisPoints::default() };
+                let signal = aegis_ledger::rows::Signal {
+                    score_bp: BasisPoints::default(),
+                    threshold_bp: BasisPoints::default(),
+                };
                 (name.to_owned(), signal)
             })
             .collect(),

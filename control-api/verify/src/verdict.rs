@@ -170,10 +170,7 @@ impl Findings {
 
     /// Notes something missing; neighbours become one range.
     pub fn missing(&mut self, what: Missing) {
-        if let (
-            Some(Missing::Entries(_, to)),
-            Missing::Entries(next, last),
-        )
+        if let (Some(Missing::Entries(_, to)), Missing::Entries(next, last))
         | (Some(Missing::Leaves(_, to)), Missing::Leaves(next, last)) = (self.missing.last_mut(), &what)
             && *to + 1 == *next
         {

@@ -275,7 +275,8 @@ impl Counts {
             | Body::Enrol(_)
             | Body::Policy(_)
             | Body::Kill(_)
-            | Body::DailyStatement(_) => return Self::default(),
+            | Body::DailyStatement(_)
+            | Body::Note(_) => return Self::default(),
         };
         match outcome {
             Outcome::NotExecuted => Self { denied: count, ..Self::default() },

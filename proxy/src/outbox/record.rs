@@ -52,7 +52,8 @@ impl Kind {
             | Body::Enrol(_)
             | Body::Policy(_)
             | Body::Kill(_)
-            | Body::DailyStatement(_) => Self::Other,
+            | Body::DailyStatement(_)
+            | Body::Note(_) => Self::Other,
         }
     }
 
@@ -90,7 +91,8 @@ impl Facts {
             | Body::Enrol(_)
             | Body::Policy(_)
             | Body::Kill(_)
-            | Body::DailyStatement(_) => ExecutionId::from_uuid(Uuid::nil()),
+            | Body::DailyStatement(_)
+            | Body::Note(_) => ExecutionId::from_uuid(Uuid::nil()),
         };
         let header = &entry.header;
         Self {

@@ -17,10 +17,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("aegis-proxy", &["aegis-core", "aegis-ledger", "aegis-pipeline"]),
     ("aegis-dev", &["aegis-core"]),
     ("aegis-tests", &["aegis-core", "aegis-store"]),
-    (
-        "aegis-benches",
-        &["aegis-core", "aegis-ledger", "aegis-pipeline", "aegis-store", "aegis-tests", "aegis-verify"],
-    ),
+    ("aegis-benches", &["aegis-core", "aegis-ledger", "aegis-pipeline", "aegis-store", "aegis-tests", "aegis-verify"]),
 ];
 
 /// Libraries that shape a part stay in that part. The sample tools, the tests and the benches are programs of their own.
@@ -50,15 +47,8 @@ const CARD: [&str; 12] = [
     "tracing",
 ];
 
-const SHIPPED: [&str; 7] = [
-    "aegis-core",
-    "aegis-ledger",
-    "aegis-pipeline",
-    "aegis-store",
-    "aegis-verify",
-    "aegis-control-api",
-    "aegis-proxy",
-];
+const SHIPPED: [&str; 7] =
+    ["aegis-core", "aegis-ledger", "aegis-pipeline", "aegis-store", "aegis-verify", "aegis-control-api", "aegis-proxy"];
 
 /// A dependency as a manifest declares it.
 struct Dependency {

@@ -78,7 +78,7 @@ impl LogView {
 }
 
 /// The row's other facts: what the columns know, and from the record what they do not.
-fn metadata(row: &AuditRow) -> Result<Map<String, Value>, StoreError> {
+pub(super) fn metadata(row: &AuditRow) -> Result<Map<String, Value>, StoreError> {
     let mut facts = json!({
         "kind": row.kind,
         "index": row.index,
@@ -133,7 +133,8 @@ fn metadata(row: &AuditRow) -> Result<Map<String, Value>, StoreError> {
         | Body::Enrol(_)
         | Body::Policy(_)
         | Body::Kill(_)
-        | Body::DailyStatement(_) => {}
+        | Body::DailyStatement(_)
+        | Body::Note(_) => {}
     }
     Ok(match facts {
         Value::Object(map) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),

@@ -77,7 +77,8 @@ pub(crate) async fn append(
             | Body::Enrol(_)
             | Body::Policy(_)
             | Body::Kill(_)
-            | Body::DailyStatement(_) => {}
+            | Body::DailyStatement(_)
+            | Body::Note(_) => {}
         }
     }
     additions.store(db, tenant).await?;

@@ -7,6 +7,7 @@ mod check_tests;
 pub mod checkpoint;
 pub mod control;
 pub mod day;
+pub mod evidence;
 pub mod ingest;
 #[cfg(test)]
 mod ingest_tests;

@@ -312,6 +312,7 @@ async fn agent_of(db: &mut Conn, tenant: TenantId, body: &Body) -> Result<AgentI
         | Body::Enrol(_)
         | Body::Policy(_)
         | Body::Kill(_)
-        | Body::DailyStatement(_) => Ok(nobody),
+        | Body::DailyStatement(_)
+        | Body::Note(_) => Ok(nobody),
     }
 }

@@ -86,6 +86,11 @@ impl Projection {
                 row.object = Some(format!("boot:{}", g.lost_boot));
             }
             Body::DailyStatement(s) => row.object = Some(format!("day:{}", s.date)),
+            Body::Note(n) => {
+                row.principal = Some(n.actor.clone());
+                row.object = Some(format!("audit:{}", n.about));
+                row.reason = Some(n.body.clone());
+            }
             Body::Open(_) | Body::Heartbeat(_) => {}
         }
         Ok(row)

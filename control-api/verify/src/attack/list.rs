@@ -259,9 +259,11 @@ impl<'a> Stage<'a> {
     }
 
     fn keys(&self, origin: &str) -> Vec<Attack<'a>> {
-        let mut out = vec![
-            self.attack("stranger's key", "signs an entry", self.line(&forge::signed(self.victim.line.clone()), false)),
-        ];
+        let mut out = vec![self.attack(
+            "stranger's key",
+            "signs an entry",
+            self.line(&forge::signed(self.victim.line.clone()), false),
+        )];
         if let Some(open) = self.survey.first.iter().find(|t| t.line["entry"]["kind"] == "open") {
             let stage = Stage { victim: open, ..*self };
             let line = forge::signed(forge::changed(open, "/entry/boot_key", json!(forge::public())));

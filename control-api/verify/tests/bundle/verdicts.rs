@@ -114,7 +114,6 @@ fn a_source_that_was_not_enrolled_or_has_no_right_is_not_believed() {
     ledger.checkpoint();
     let told = report(ledger.finish().0, &question());
     let faults: Vec<_> = told.findings.faults().iter().map(|f| (f.check.as_str(), f.index)).collect();
-    let expected =
-        vec![("authority", Some(4)), ("authority", Some(5)), ("enrolment", Some(6)), ("boot", Some(6))];
+    let expected = vec![("authority", Some(4)), ("authority", Some(5)), ("enrolment", Some(6)), ("boot", Some(6))];
     assert_eq!((told.exit_code(), faults), (1, expected), "{}", told.to_text());
 }
