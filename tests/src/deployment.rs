@@ -77,6 +77,7 @@ pub struct Deployment {
     pub hostile: Hostile,
     /// The first administrator.
     pub admin: Admin,
+    bootstrap: Value,
     control: Program,
     control_process: Option<Process>,
     control_url: String,
@@ -119,6 +120,7 @@ impl Deployment {
             upstream,
             hostile,
             admin,
+            bootstrap,
             control,
             control_process: Some(control_process),
             control_url,
@@ -136,6 +138,11 @@ impl Deployment {
     pub fn pids(&self) -> [u32; 2] {
         [self.sidecars[0].process.as_ref(), self.control_process.as_ref()]
             .map(|process| process.map_or(0, Process::pid))
+    }
+
+    /// Logs the administrator in once more: an access token lives for a quarter of an hour.
+    pub async fn renew_admin(&mut self) {
+        self.admin = log_in(&self.admin.http, &self.control_url, &self.bootstrap).await;
     }
 
     /// A folder of the deployment's state.

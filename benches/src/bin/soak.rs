@@ -34,7 +34,7 @@ const AGENTS_LIVE: u64 = 10;
 #[tokio::main]
 async fn main() {
     let arguments = Arguments::parse();
-    let deployment = Deployment::start(Database::Sqlite).await;
+    let mut deployment = Deployment::start(Database::Sqlite).await;
     let clock = SystemClock::new();
     let started = clock.monotonic();
     println!("{} calls/s for {} min, {} agents at a time", arguments.rate, arguments.minutes, arguments.agents);
@@ -42,6 +42,7 @@ async fn main() {
     let mut agents = Vec::new();
     for minute in 0..arguments.minutes {
         if minute % AGENTS_LIVE == 0 {
+            deployment.renew_admin().await;
             agents = new_agents(&deployment, minute, arguments.agents.max(2)).await;
         }
         let end = Duration::from_secs(60 * (minute + 1));
