@@ -252,7 +252,7 @@ mod tests {
             depth <= ENTRY_DEPTH_MAX + 1
                 && match value {
                     Value::Null | Value::Bool(_) | Value::String(_) => true,
-                    Value::Number(n) => n.as_i64().is_some_and(|i| i.unsigned_abs() <= (1 << 53) - 1),
+                    Value::Number(n) => n.as_i64().is_some_and(|i| i.unsigned_abs() < (1 << 53)),
                     Value::Array(items) => items.iter().all(|v| closed(v, depth + 1)),
                     Value::Object(map) => map.values().all(|v| closed(v, depth + 1)),
                 }

@@ -112,7 +112,6 @@ impl FromStr for TilePath {
 pub const fn place(node: Node) -> (u8, u64, std::ops::Range<usize>) {
     let (level, within) = (node.level / HEIGHT, node.level % HEIGHT);
     let first = node.index << within;
-    #[expect(clippy::cast_possible_truncation, reason = "below 256")]
     let start = (first % WIDTH) as usize;
     (level, first / WIDTH, start..start + (1 << within))
 }

@@ -135,9 +135,13 @@ impl<'a> Leaves<'a> {
         let member = opened(bundle, &leaves_name(segment), findings);
         Self(member.map(|m| BufReader::with_capacity(64 * 1024, m)))
     }
+}
+
+impl Iterator for Leaves<'_> {
+    type Item = Hash;
 
     /// The next one; absent at the end, also at one that is cut.
-    pub fn next(&mut self) -> Option<Hash> {
+    fn next(&mut self) -> Option<Hash> {
         let mut bytes = [0; 32];
         self.0.as_mut()?.read_exact(&mut bytes).ok()?;
         Some(Hash::from_bytes(bytes))

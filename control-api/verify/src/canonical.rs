@@ -192,9 +192,8 @@ impl<'a> Reader<'a> {
         }
         let digits = self.since(digits_at);
         let has_one_form = match digits.as_bytes() {
-            [] => false,
             [b'0'] => !negative,
-            [b'0', ..] => false,
+            [] | [b'0', ..] => false,
             _ => true,
         };
         // A fraction or an exponent would follow here: neither is in the schema, and what follows must be structure.

@@ -102,9 +102,8 @@ impl Log {
             (Some("introduced"), None) if has_room => {
                 self.keys.push(LogKey { key, since: index + 1, until: u64::MAX });
             }
-            (Some("introduced"), _) => {}
+            (Some("introduced"), _) | (_, None) => {}
             (_, Some(known)) => known.until = index,
-            (_, None) => {}
         }
     }
 

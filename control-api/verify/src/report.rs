@@ -109,7 +109,7 @@ impl Report {
             );
         json!({
             "exit_code": self.exit_code(),
-            "claims": serde_json::Map::from_iter(claims),
+            "claims": claims.collect::<serde_json::Map<_, _>>(),
             "witnesses": { "signed": n.witnesses.0, "known": n.witnesses.1, "required": self.require_witness },
             "entries": n.entries,
             "size": n.size,

@@ -76,10 +76,8 @@ impl Rows {
                 expected.push(("outcome_index", Expected::Count(by)));
                 self.settled.insert(by, Settled { call: call(), outcome, cost });
             }
-            ("decision", None) if entry.text("outcome") == Some("pending") => {
-                if self.waiting.len() < WAITING_MAX {
-                    self.waiting.entry(call()).or_insert(index);
-                }
+            ("decision", None) if entry.text("outcome") == Some("pending") && self.waiting.len() < WAITING_MAX => {
+                self.waiting.entry(call()).or_insert(index);
             }
             ("outcome", _) => return self.outcome(index, entry, &call()),
             _ => {}

@@ -247,12 +247,12 @@ impl Boot {
         }
         let lost = seq - self.next_seq;
         if lost > 0 {
-            let declares = at.kind == "gap"
+            let is_gap = at.kind == "gap"
                 && id(at.entry, "lost_boot") == Some(boot)
                 && at.entry.unsigned("to").and_then(|to| to.checked_add(1)) == Some(seq);
-            let declared = declares.then(|| at.entry.text("why").unwrap_or_default().to_owned());
+            let declared = is_gap.then(|| at.entry.text("why").unwrap_or_default().to_owned());
             // Entries that are missing from the bundle are reported by index already.
-            if declares || missing.saturating_sub(self.missing_before) < lost {
+            if is_gap || missing.saturating_sub(self.missing_before) < lost {
                 let (from, to) = (self.next_seq, seq - 1);
                 findings.missing(Missing::OfSource { source, boot, from, to, declared });
             }

@@ -124,6 +124,10 @@ impl<W: Write> Ledger<W> {
     }
 
     /// Appends entries of one source, signed together.
+    ///
+    /// # Panics
+    ///
+    /// If an entry has no encoding.
     pub fn append(&mut self, writer: &mut Writer, bodies: Vec<Body>) {
         let mut entries = Vec::new();
         for body in bodies {
@@ -185,6 +189,10 @@ impl<W: Write> Ledger<W> {
     }
 
     /// Ends the bundle; the bytes' sink and the last checkpoint.
+    ///
+    /// # Panics
+    ///
+    /// If the sink fails.
     pub fn finish(mut self) -> (W, String) {
         self.end_segment();
         let lines: Vec<String> =
@@ -202,6 +210,10 @@ impl<W: Write> Ledger<W> {
 }
 
 /// A line of a bundle.
+///
+/// # Panics
+///
+/// Never: a signature has a form in JSON.
 pub fn line(index: u64, entry: &str, signature: &EntrySignature, row: &Value) -> String {
     let signature = json::canonical(&serde_json::to_value(signature).expect("JSON"));
     let row = json::canonical(row);
@@ -235,6 +247,10 @@ fn row(entry: &Entry) -> Value {
 }
 
 /// A signed note.
+///
+/// # Panics
+///
+/// Never: keys sign in base64.
 pub fn note(key: &PrivateKey, name: &str, text: &str) -> String {
     let public = key.public().to_bytes();
     let id = Hash::of(&[name.as_bytes(), b"\n\x01", &public]);

@@ -150,9 +150,9 @@ pub(super) fn acknowledge(shared: &Shared, batch: &Batch, acks: &[Ack]) -> usize
     }
     segments.acked = last.end;
     let mut losses = shared.losses.lock();
-    let lost: u64 = done.iter().map(|row| losses.acknowledge(&row.facts)).sum();
+    let gone: u64 = done.iter().map(|row| losses.acknowledge(&row.facts)).sum();
     drop(losses);
-    segments.rows = segments.rows.saturating_sub(done.len() as u64 + lost);
+    segments.rows = segments.rows.saturating_sub(done.len() as u64 + gone);
     segments.bytes = segments.bytes.saturating_sub(done.iter().map(|row| row.bytes).sum());
     segments.oldest = None;
     let next = segments.readable();

@@ -97,7 +97,9 @@ pub(crate) async fn grown(db: &mut Conn, tenant: TenantId, size: u64) -> Result<
     while tree.size() < size {
         let end = size.min(tree.size() + LEAVES_PAGE);
         let leaves = tile::leaves(db, tenant, tree.size(), end).await?;
-        leaves.into_iter().for_each(|leaf| tree.push(leaf));
+        for leaf in leaves {
+            tree.push(leaf);
+        }
         if tree.size() < end {
             return Err(StoreError::corrupt(format!("the ledger has no entry {}", tree.size())));
         }

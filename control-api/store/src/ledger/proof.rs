@@ -59,7 +59,7 @@ async fn build(db: &mut Conn, tenant: TenantId, plan: &Plan) -> Result<Vec<Hash>
 
 /// Reads the nodes of a plan, each tile once.
 async fn read(db: &mut Conn, tenant: TenantId, plan: &Plan) -> Result<HashMap<Node, Hash>, StoreError> {
-    let mut tiles: BTreeMap<(u8, u64), Vec<(Node, std::ops::Range<usize>)>> = BTreeMap::new();
+    let mut tiles = BTreeMap::<_, Vec<_>>::new();
     for node in plan.nodes() {
         let (level, index, range) = place(node);
         tiles.entry((level, index)).or_default().push((node, range));

@@ -56,12 +56,11 @@ pub async fn hashes(
     width: u64,
 ) -> Result<Vec<Hash>, StoreError> {
     let sql = Sql::new("SELECT hashes FROM ledger_tiles WHERE tenant_id = $1 AND level = $2 AND idx = $3");
-    let mut found = match db.fetch_optional(sql.bind(tenant).bind(level).bind(index)).await? {
-        Some(row) => hashes_of(&row.get::<Vec<u8>>("hashes")?)?,
-        None => {
-            let first = index.saturating_mul(WIDTH);
-            below(db, tenant, level, first, first.saturating_add(width)).await?
-        }
+    let mut found = if let Some(row) = db.fetch_optional(sql.bind(tenant).bind(level).bind(index)).await? {
+        hashes_of(&row.get::<Vec<u8>>("hashes")?)?
+    } else {
+        let first = index.saturating_mul(WIDTH);
+        below(db, tenant, level, first, first.saturating_add(width)).await?
     };
     let width = usize::try_from(width).unwrap_or(usize::MAX);
     if found.len() < width {

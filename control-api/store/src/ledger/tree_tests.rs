@@ -42,7 +42,7 @@ both! {
         let mut tx = t.store.upkeep().await.unwrap();
         tx.execute(Sql::new("UPDATE ledger_heads SET edge = NULL")).await.unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(Head::read(&mut *t.store.read(tenant).await.unwrap(), tenant).await.unwrap(), head);
+        assert_eq!(Head::read(&mut t.store.read(tenant).await.unwrap(), tenant).await.unwrap(), head);
         write(&t, tenant).await;
         let mut db = t.store.read(tenant).await.unwrap();
         let row = db.fetch_one(Sql::new("SELECT edge FROM ledger_heads WHERE tenant_id = $1").bind(tenant)).await.unwrap();
@@ -53,7 +53,7 @@ both! {
     async fn tiles_and_proofs_are_those_of_the_leaves(t: TestStore) {
         let tenant = t.tenant().await;
         grow(&t, tenant, 1_100).await;
-        let size = Head::read(&mut *t.store.read(tenant).await.unwrap(), tenant).await.unwrap().size;
+        let size = Head::read(&mut t.store.read(tenant).await.unwrap(), tenant).await.unwrap().size;
         assert_eq!(tile::write(&t.store, tenant, size).await.unwrap(), 4);
         assert_eq!(tile::write(&t.store, tenant, size).await.unwrap(), 0);
         let mut db = t.store.read(tenant).await.unwrap();
@@ -89,7 +89,7 @@ both! {
         t.clock.advance(DAY * 3);
         // Rows with the first day's time, delivered on the fourth.
         grow(&t, tenant, 10).await;
-        assert_eq!(day::due(&mut *t.store.read_platform().await.unwrap(), today.next()).await.unwrap(), [tenant]);
+        assert_eq!(day::due(&mut t.store.read_platform().await.unwrap(), today.next()).await.unwrap(), [tenant]);
         assert_eq!(day::seal(&t.store, key, tenant, today.next().next().next()).await.unwrap(), 3);
         assert_eq!(day::seal(&t.store, key, tenant, today.next().next().next()).await.unwrap(), 0);
         t.clock.advance(DAY);

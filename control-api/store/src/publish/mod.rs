@@ -33,7 +33,7 @@ use crate::sql::Sql;
 use crate::store::Store;
 
 /// How often an idle ledger is compared with its checkpoint again.
-pub const IDLE: Duration = Duration::from_secs(60);
+pub const IDLE: Duration = Duration::from_mins(1);
 /// The lease of the replica that publishes.
 const LEASE: &str = "publish";
 /// How long it holds without being renewed.

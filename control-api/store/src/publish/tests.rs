@@ -111,8 +111,8 @@ both! {
         drop(db);
         let after = Publisher::new(t.again().await, DEPLOYMENT, &folder(&t)).unwrap();
         // The same note is published, not another one.
-        let published = after.publish(tenant).await.unwrap();
-        assert!(matches!(published, Published::Unchanged(c) if Some(&c.note) == recorded.note.as_ref()));
+        let again = after.publish(tenant).await.unwrap();
+        assert!(matches!(again, Published::Unchanged(c) if Some(&c.note) == recorded.note.as_ref()));
         write(&t.store, tenant, 1).await;
         assert_eq!(signed(after.publish(tenant).await.unwrap()).size, size + 1);
         assert_eq!(log_is_sound(&t, &after, tenant).await.len(), 2);
@@ -129,7 +129,7 @@ both! {
         let t = t.restore(backup).await;
         let after = Publisher::new(t.store.clone(), DEPLOYMENT, &folder(&t)).unwrap();
         // A signer that believed the database alone would sign this smaller tree.
-        assert_eq!(Head::read(&mut *t.store.read(tenant).await.unwrap(), tenant).await.unwrap().size, old.size);
+        assert_eq!(Head::read(&mut t.store.read(tenant).await.unwrap(), tenant).await.unwrap().size, old.size);
         let reopened = after.publish(tenant).await.unwrap();
         let Published::Reopened { sealed_size, checkpoint } = reopened else { panic!("{reopened:?}") };
         assert_eq!((sealed_size, checkpoint.epoch), (lost.size, 2));
@@ -215,8 +215,8 @@ both! {
                     write(&store, tenant, 5).await;
                     // Both sign at once, past every lease: the record lets one of them.
                     match publisher.publish(tenant).await {
-                        Ok(Published::Signed(_) | Published::Unchanged(_)) => {}
-                        Err(StoreError::Conflict { reason: "changed_meanwhile" | "backwards", .. }) => {}
+                        Ok(Published::Signed(_) | Published::Unchanged(_))
+                        | Err(StoreError::Conflict { reason: "changed_meanwhile" | "backwards", .. }) => {}
                         other => panic!("{other:?}"),
                     }
                 }

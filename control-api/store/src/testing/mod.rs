@@ -92,19 +92,16 @@ impl TestStore {
     pub async fn restore(self, backup: PathBuf) -> Self {
         self.store.close().await;
         let Self { clock, url, dir, .. } = self;
-        let url = match url.strip_prefix("sqlite:") {
-            Some(file) => {
-                for part in ["", "-wal"] {
-                    std::fs::copy(backup.join(format!("db{part}")), format!("{file}{part}")).expect("a copy");
-                }
-                std::fs::remove_file(format!("{file}-shm")).ok();
-                url
+        let url = if let Some(file) = url.strip_prefix("sqlite:") {
+            for part in ["", "-wal"] {
+                std::fs::copy(backup.join(format!("db{part}")), format!("{file}{part}")).expect("a copy");
             }
-            None => {
-                let url = postgres_database().await;
-                postgres_tool("pg_restore", &["-d", &url, &backup.display().to_string()]).await;
-                url
-            }
+            std::fs::remove_file(format!("{file}-shm")).ok();
+            url
+        } else {
+            let url = postgres_database().await;
+            postgres_tool("pg_restore", &["-d", &url, &backup.display().to_string()]).await;
+            url
         };
         let store = open(&url, &dir, &clock).await;
         Self { store, clock, url, dir }

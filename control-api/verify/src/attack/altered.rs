@@ -55,9 +55,8 @@ impl Members for Altered<'_> {
         let mut member = self.base.open(name)?;
         for edit in self.edits.get(name).into_iter().flatten() {
             member = match (edit, member) {
-                (Edit::Gone, _) => None,
+                (Edit::Gone, _) | (Edit::Lines(_) | Edit::Splice(..) | Edit::Cut(_), None) => None,
                 (Edit::Is(bytes), _) => Some(Box::new(Cursor::new(bytes.clone()))),
-                (_, None) => None,
                 (Edit::Lines(edit), Some(member)) => {
                     let lines = Lines::new(member, LINE_BYTES_MAX);
                     Some(Box::new(Edited { lines, edit: Rc::clone(edit), out: Cursor::default(), line: String::new() }))

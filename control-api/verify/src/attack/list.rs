@@ -64,13 +64,13 @@ fn renumbered(from: u64, by: i64) -> LineEdit {
     })
 }
 
+fn attack<'a>(name: &'static str, detail: impl Into<String>, bundle: Altered<'a>) -> Attack<'a> {
+    Attack { name, detail: detail.into(), bundle, held: None }
+}
+
 impl<'a> Stage<'a> {
     fn plain(&self) -> Altered<'a> {
         Altered::new(self.bundle)
-    }
-
-    fn attack(&self, name: &'static str, detail: impl Into<String>, bundle: Altered<'a>) -> Attack<'a> {
-        Attack { name, detail: detail.into(), bundle, held: None }
     }
 
     /// The victim's line is another one; with its leaf hash made to fit, if asked.
@@ -116,14 +116,14 @@ impl<'a> Stage<'a> {
             for (field, value) in self.victim.line[part].as_object().into_iter().flatten() {
                 let pointer = format!("/{part}/{field}");
                 let line = forge::changed(self.victim, &pointer, forge::flipped(value));
-                out.push(self.attack("field flip", pointer, self.line(&line, false)));
+                out.push(attack("field flip", pointer, self.line(&line, false)));
             }
         }
         for field in ["reason", "tool", "object"] {
             if let Some(value) = self.victim.line["entry"].get(field) {
                 let pointer = format!("/entry/{field}");
                 let line = forge::changed(self.victim, &pointer, forge::flipped(value));
-                out.push(self.attack("field flip", format!("{pointer}, leaf hash fitted"), self.line(&line, true)));
+                out.push(attack("field flip", format!("{pointer}, leaf hash fitted"), self.line(&line, true)));
             }
         }
         for kind in ["enrol", "open", "key", "daily_statement"] {
@@ -133,7 +133,7 @@ impl<'a> Stage<'a> {
             let pointer = format!("/entry/{field}");
             let value = target.line["entry"][field].clone();
             let line = forge::changed(target, &pointer, forge::flipped(&value));
-            out.push(self.attack("field flip", format!("{pointer} of `{kind}`"), stage.line(&line, true)));
+            out.push(attack("field flip", format!("{pointer} of `{kind}`"), stage.line(&line, true)));
         }
         out
     }
@@ -146,12 +146,12 @@ impl<'a> Stage<'a> {
         let moved = i64::try_from(count).unwrap_or_default();
         let without = replace(vec![(self.victim.index, Vec::new())]);
         vec![
-            self.attack(
+            attack(
                 "dropped prefix",
                 format!("entries 0 to {}", count - 1),
                 self.plain().with(entries_name(0), Edit::Lines(keep_from(count))),
             ),
-            self.attack(
+            attack(
                 "dropped prefix",
                 format!("entries and leaf hashes 0 to {}, the rest renumbered", count - 1),
                 self.plain()
@@ -159,12 +159,12 @@ impl<'a> Stage<'a> {
                     .with(entries_name(0), Edit::Lines(renumbered(0, -moved)))
                     .with(leaves_name(0), Edit::Splice(0, count * HASH, Vec::new())),
             ),
-            self.attack(
+            attack(
                 "dropped middle",
                 format!("entry {}", self.victim.index),
                 self.plain().with(entries_name(0), without.clone()),
             ),
-            self.attack(
+            attack(
                 "dropped middle",
                 format!("entry and leaf hash {}, the rest renumbered", self.victim.index),
                 self.plain()
@@ -184,7 +184,7 @@ impl<'a> Stage<'a> {
                 .with(entries_name(segment), replace(vec![(last.index, Vec::new())]))
                 .with(leaves_name(segment), Edit::Cut(place))
         };
-        let mut out = vec![self.attack("dropped tail", format!("entry and leaf hash {}", last.index), cut())];
+        let mut out = vec![attack("dropped tail", format!("entry and leaf hash {}", last.index), cut())];
         if let [earlier, remembered] = self.survey.checkpoints.as_slice() {
             let (name, member) = checkpoints(std::slice::from_ref(earlier));
             let size = Presented::read(earlier.clone(), "").map_or(0, |p| p.checkpoint.size);
@@ -205,7 +205,7 @@ impl<'a> Stage<'a> {
                 .with(MANIFEST, Edit::Is(self.manifest("size", json!(size))));
             let detail = format!("everything after the checkpoint of {size}, whose reader remembers a later one");
             let held = Presented::read(remembered.clone(), "the remembered checkpoint");
-            out.push(Attack { held, ..self.attack("dropped tail", detail, bundle) });
+            out.push(Attack { held, ..attack("dropped tail", detail, bundle) });
         }
         out
     }
@@ -234,20 +234,20 @@ impl<'a> Stage<'a> {
             lines
         });
         vec![
-            self.attack("reorder", "two neighbours", self.plain().with(entries_name(0), swapped)),
-            self.attack(
+            attack("reorder", "two neighbours", self.plain().with(entries_name(0), swapped)),
+            attack(
                 "reorder",
                 "two neighbours, indexes and leaf hashes fitted",
                 self.plain()
                     .with(entries_name(0), renamed)
                     .with(leaves_name(0), Edit::Splice(a.index * HASH, 2 * HASH, leaves)),
             ),
-            self.attack(
+            attack(
                 "duplicated entry",
                 "the same line twice",
                 self.plain().with(entries_name(0), replace(vec![(a.index, twice)])),
             ),
-            self.attack(
+            attack(
                 "duplicated entry",
                 "at an index of its own, the rest renumbered",
                 self.plain()
@@ -259,7 +259,7 @@ impl<'a> Stage<'a> {
     }
 
     fn keys(&self, origin: &str) -> Vec<Attack<'a>> {
-        let mut out = vec![self.attack(
+        let mut out = vec![attack(
             "stranger's key",
             "signs an entry",
             self.line(&forge::signed(self.victim.line.clone()), false),
@@ -267,13 +267,13 @@ impl<'a> Stage<'a> {
         if let Some(open) = self.survey.first.iter().find(|t| t.line["entry"]["kind"] == "open") {
             let stage = Stage { victim: open, ..*self };
             let line = forge::signed(forge::changed(open, "/entry/boot_key", json!(forge::public())));
-            out.push(self.attack("stranger's key", "opens a source's boot", stage.line(&line, true)));
+            out.push(attack("stranger's key", "opens a source's boot", stage.line(&line, true)));
         }
         let foreign = json!("00000000-0000-7000-8000-0000000000ff");
         let line = forge::signed(forge::changed(self.victim, "/entry/tenant_id", foreign.clone()));
-        out.push(self.attack("foreign tenant's entry", "in place of one", self.line(&line, true)));
+        out.push(attack("foreign tenant's entry", "in place of one", self.line(&line, true)));
         let altered = self.plain().with(MANIFEST, Edit::Is(self.manifest("tenant_id", foreign)));
-        out.push(self.attack("foreign tenant's entry", "the whole bundle", altered));
+        out.push(attack("foreign tenant's entry", "the whole bundle", altered));
         let header = ["audit_id", "boot", "prev", "seq", "source", "tenant_id", "ts"];
         let mut entry: serde_json::Map<String, Value> =
             header.iter().map(|name| ((*name).to_owned(), self.victim.line["entry"][*name].clone())).collect();
@@ -284,7 +284,7 @@ impl<'a> Stage<'a> {
         let mut line = self.victim.line.clone();
         line["entry"] = Value::Object(entry);
         let rotated = self.line(&forge::signed(line), true);
-        out.push(self.attack("rotated key", "to the forger's, by an entry of his own", self.sealed(rotated, origin)));
+        out.push(attack("rotated key", "to the forger's, by an entry of his own", self.sealed(rotated, origin)));
         out
     }
 
@@ -304,10 +304,10 @@ impl<'a> Stage<'a> {
         }
         let anew = anew.with(entries_name(0), Edit::Is(text.into_bytes())).with(leaves_name(0), Edit::Is(leaves));
         vec![
-            self.attack("swapped root", "in the last checkpoint", self.plain().with(name, Edit::Is(unsigned))),
-            self.attack("swapped root", "signed by the forger", self.plain().with(name, Edit::Is(signed))),
-            self.attack("swapped root", "no checkpoint at all", self.plain().with(CHECKPOINTS, Edit::Gone)),
-            self.attack("forged whole bundle", "under the forger's keys", self.sealed(anew, origin)),
+            attack("swapped root", "in the last checkpoint", self.plain().with(name, Edit::Is(unsigned))),
+            attack("swapped root", "signed by the forger", self.plain().with(name, Edit::Is(signed))),
+            attack("swapped root", "no checkpoint at all", self.plain().with(CHECKPOINTS, Edit::Gone)),
+            attack("forged whole bundle", "under the forger's keys", self.sealed(anew, origin)),
         ]
     }
 
@@ -315,9 +315,9 @@ impl<'a> Stage<'a> {
         let cut = |at| self.plain().with(leaves_name(0), Edit::Cut(at));
         let place = self.victim.index * HASH;
         vec![
-            self.attack("truncated tile", "after a leaf hash", cut(place)),
-            self.attack("truncated tile", "within a leaf hash", cut(place + 7)),
-            self.attack("truncated tile", "all of it", self.plain().with(leaves_name(0), Edit::Gone)),
+            attack("truncated tile", "after a leaf hash", cut(place)),
+            attack("truncated tile", "within a leaf hash", cut(place + 7)),
+            attack("truncated tile", "all of it", self.plain().with(leaves_name(0), Edit::Gone)),
         ]
     }
 }

@@ -79,7 +79,7 @@ async fn statements(tx: &mut Conn, export: &Export, size: u64) -> Result<Vec<u8>
 }
 
 async fn run(export: Export, bundle: Bundle, size: u64) -> Result<(), (Broken, Send)> {
-    match entries(&export, bundle, size).await {
+    match Box::pin(entries(&export, bundle, size)).await {
         Ok(()) => Ok(()),
         Err(broken) => Err((broken, export.send)),
     }
