@@ -22,6 +22,8 @@ mod openapi;
 mod operation;
 mod password;
 mod presence;
+mod presented;
+mod publishing;
 mod record;
 mod router;
 mod serve;

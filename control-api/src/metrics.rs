@@ -29,6 +29,14 @@ pub(crate) struct Metrics {
     pub(crate) credentials_refused: IntCounterVec,
     /// Open event streams.
     pub(crate) event_streams: IntGauge,
+    /// Checkpoints that were signed.
+    pub(crate) checkpoints_signed: IntCounter,
+    /// Logs that were sealed because the database did not hold what had been signed.
+    pub(crate) logs_sealed: IntCounter,
+    /// Checkpoints and daily roots that could not be published.
+    pub(crate) publishing_failed: IntCounter,
+    /// Checkpoints that sidecars kept and the ledger contradicts.
+    pub(crate) split_views: IntCounter,
 }
 
 /// Upper bounds of the latency buckets, seconds.
@@ -75,6 +83,14 @@ impl Metrics {
                 )?,
             )?,
             event_streams: register(&registry, IntGauge::new("aegis_control_event_streams", "Open event streams.")?)?,
+            checkpoints_signed: counter(&registry, "aegis_control_checkpoints_total", "Checkpoints signed.")?,
+            logs_sealed: counter(
+                &registry,
+                "aegis_control_logs_sealed_total",
+                "Logs sealed after a restored database.",
+            )?,
+            publishing_failed: counter(&registry, "aegis_control_publishing_failed_total", "Failed publications.")?,
+            split_views: counter(&registry, "aegis_control_split_views_total", "Checkpoints the ledger contradicts.")?,
             registry,
         })
     }
@@ -101,6 +117,10 @@ impl Metrics {
 pub(crate) fn answer(metrics: &Metrics) -> Result<Response, ApiError> {
     let text = metrics.render().map_err(|fault| ApiError::bug("metrics", &fault))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    register(registry, IntCounter::new(name, help)?)
 }
 
 fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {

@@ -44,9 +44,11 @@ pub(crate) fn document(operations: &[Operation], public_base_url: &str) -> Value
     let mut paths = Paths::new();
     for operation in operations {
         let item = PathItem::new(http_method(operation), describe(operation));
-        match paths.paths.get_mut(operation.path) {
+        // A parameter that takes the rest of the path is one like others to readers of the document.
+        let path = operation.path.replace("{*", "{");
+        match paths.paths.get_mut(&path) {
             Some(existing) => existing.merge_operations(item),
-            None => drop(paths.paths.insert(operation.path.to_owned(), item)),
+            None => drop(paths.paths.insert(path, item)),
         }
     }
     let api: OpenApi = OpenApiBuilder::new()
@@ -128,6 +130,7 @@ fn text_schema(format: Option<&str>) -> RefOr<Schema> {
 fn parameters(operation: &Operation) -> Vec<Parameter> {
     let mut parameters = Vec::new();
     for name in operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+        let name = name.trim_start_matches('*');
         let is_id = name == "id" || name.ends_with("_id");
         parameters.push(
             ParameterBuilder::new()

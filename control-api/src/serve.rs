@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection;
 use crate::error::ApiError;
+use crate::publishing;
 use crate::router::router;
 use crate::state::App;
 use crate::upkeep;
@@ -19,6 +20,7 @@ pub(crate) async fn serve(app: App) -> Result<(), Box<dyn std::error::Error>> {
     let stopping = app.stopping.clone();
     tokio::spawn(wait_for_signal(stopping.clone()));
     let upkeep = tokio::spawn(upkeep::run(app.clone()));
+    let publishing = tokio::spawn(publishing::run(app.clone()));
     let service = router(&app);
     if let Some(address) = app.config.metrics_address() {
         let listener = TcpListener::bind(address).await.map_err(|e| format!("{address}: {e}"))?;
@@ -31,6 +33,9 @@ pub(crate) async fn serve(app: App) -> Result<(), Box<dyn std::error::Error>> {
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "serving");
     connection::serve(listener, service, stopping).await;
     upkeep.abort();
+    if publishing.await.is_err() {
+        tracing::error!("publishing ended badly");
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -9,6 +9,7 @@ use aegis_core::id::TenantId;
 use aegis_core::time::{Clock, Monotonic};
 use aegis_pipeline::credential::TokenCache;
 use aegis_pipeline::policy::PlatformBundle;
+use aegis_store::publish::Publisher;
 use aegis_store::{Store, token_key};
 use moka::sync::Cache;
 use tokio::sync::{Semaphore, broadcast};
@@ -37,6 +38,8 @@ const WRONG_CREDENTIALS_WINDOW: Duration = Duration::from_mins(1);
 const ADDRESSES_MAX: u64 = 10_000;
 /// Exports that run at once.
 const EXPORTS_MAX: usize = 8;
+/// The folder below the data folder that records what was signed.
+const RECORDS: &str = "checkpoints";
 /// The first wait; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 
@@ -49,6 +52,8 @@ pub(crate) struct AppState {
     pub(crate) config: Config,
     /// Everything that is kept.
     pub(crate) store: Store,
+    /// Signs and publishes checkpoints and daily roots.
+    pub(crate) publisher: Publisher,
     /// The policies that ship with the product.
     pub(crate) platform: Arc<PlatformBundle>,
     /// The clocks.
@@ -103,6 +108,7 @@ impl AppState {
         token_key::publish(&store, signer.key(), "introduced").await?;
         Ok(Self {
             directory: Arc::new(Directory::load(store.clone()).await?),
+            publisher: Publisher::new(store.clone(), &config.deployment, &config.data.dir.join(RECORDS))?,
             store,
             platform: Arc::new(PlatformBundle::embedded()?),
             token_cache: TokenCache::default(),

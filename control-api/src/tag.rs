@@ -19,6 +19,8 @@ words! {
         Policy = "policy",
         /// Signed receipts.
         Receipts = "receipts",
+        /// Checkpoints, tiles, proofs and daily roots.
+        Transparency = "transparency",
         /// Limits and consumption of the tenant.
         Tenant = "tenant",
         /// Governed tool calls, served by sidecars.
@@ -43,6 +45,9 @@ impl Tag {
             Self::Decision => "The kill switch and what was decided.",
             Self::Policy => "Policy files, their tests and versions.",
             Self::Receipts => "Signed receipts of decisions and the keys that verify them.",
+            Self::Transparency => {
+                "Checkpoints, tiles, proofs and daily roots: what makes the ledger verifiable by others."
+            }
             Self::Tenant => "Limits and consumption of the caller's tenant.",
             Self::Execution => "Governed tool calls. Served by sidecars; the control plane answers 421.",
             Self::Events => "What happens in the tenant, as it happens.",

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use crate::caller::TENANT_HEADER;
-use crate::config::Config;
+use crate::config::{Config, Data};
 use crate::router::router;
 use crate::state::{App, AppState};
 use crate::token::TokenSigner;
@@ -44,7 +44,8 @@ impl TestApi {
     pub(crate) async fn start() -> Self {
         let store = TestStore::sqlite().await;
         let (tenant, other) = (store.tenant().await, store.tenant().await);
-        let config = Config::default();
+        let data = Data { dir: store.folder().to_owned() };
+        let config = Config { data, ..Config::default() };
         let signer = TokenSigner::from_seed(&[7; 32], &config.deployment);
         let clock = Arc::clone(&store.clock);
         let app = AppState::new(config, store.store.clone(), signer, clock, Arc::new(SystemEntropy)).await.unwrap();
@@ -99,6 +100,17 @@ impl TestApi {
         let status = answer.status();
         let bytes = axum::body::to_bytes(answer.into_body(), ANSWER_MAX).await.unwrap();
         (status, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    /// The answer's bytes, without envelope; asked by nobody or somebody, who names no tenant.
+    pub(crate) async fn fetch(&self, who: Option<&Asker>, path: &str) -> (StatusCode, Vec<u8>) {
+        let mut request = Request::builder().uri(path);
+        if let Some(who) = who {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", who.token));
+        }
+        let answer = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = answer.status();
+        (status, axum::body::to_bytes(answer.into_body(), ANSWER_MAX).await.unwrap().to_vec())
     }
 
     pub(crate) async fn get(&self, who: &Asker, path: &str) -> (StatusCode, Value) {

@@ -26,6 +26,15 @@ pub fn origin(deployment: &str, tenant: TenantId, epoch: u64) -> String {
     }
 }
 
+/// The tenant and epoch of a log of this deployment; absent if the name is another's.
+pub fn parse_origin(deployment: &str, name: &str) -> Option<(TenantId, u64)> {
+    let rest = name.strip_prefix(deployment)?.strip_prefix("/aegis/")?;
+    let (tenant, epoch) = rest.split_once('/').map_or((rest, Some(FIRST_EPOCH)), |(t, e)| (t, e.parse().ok()));
+    let (tenant, epoch) = (tenant.parse().ok()?, epoch?);
+    // Written again it is the same: one name, one log.
+    (origin(deployment, tenant, epoch) == name).then_some((tenant, epoch))
+}
+
 /// The key that verifies a tenant's checkpoints of an epoch.
 ///
 /// # Errors
@@ -158,6 +167,9 @@ mod tests {
             let opened = Checkpoint::open(&note, &own).unwrap();
             assert_eq!(opened, checkpoint(epoch));
             assert_eq!(opened.epoch().map_or(1, |e| e.number), epoch);
+            assert_eq!(parse_origin("local", &opened.origin), Some((tenant, epoch)));
+            assert_eq!(parse_origin("other", &opened.origin), None);
+            assert_eq!(parse_origin("local", &format!("{}/1", opened.origin)), None);
             let next = verifier("local", tenant, epoch + 1, key.public()).unwrap();
             assert_eq!(Checkpoint::open(&note, &next), Err(NoteError::Unsigned.into()));
             // A key that signs under its own name what speaks for another log.

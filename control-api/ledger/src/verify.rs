@@ -52,6 +52,8 @@ words! {
         Projection = "projection",
         /// The head is not that of the entries.
         Head = "head",
+        /// The tree is not the one that a checkpoint or a daily root says.
+        Checkpoint = "checkpoint",
     }
 }
 
@@ -119,19 +121,19 @@ impl Verifier {
         }
     }
 
-    /// From a later entry: what came before is believed, and no tree root results. `boots` are the keys of boots
-    /// opened before, `identities` those of sources enrolled before.
+    /// From a later entry: what came before is believed, and so is the tree over it, without which no root results.
+    /// `boots` are the keys of boots opened before, `identities` those of sources enrolled before.
     #[must_use]
     pub fn starting_at(
         mut self,
         index: u64,
-        chain: Hash,
+        (chain, tree): (Hash, Option<Tree>),
         boots: impl IntoIterator<Item = ((SourceId, BootId), PublicKey)>,
         identities: impl IntoIterator<Item = (SourceId, PublicKey)>,
     ) -> Self {
         self.index = index;
         self.chain = chain;
-        self.tree = None;
+        self.tree = tree;
         self.identities.extend(identities);
         // Where they stood is unknown: the first entry of each is taken as it comes.
         self.boots.extend(
@@ -150,7 +152,7 @@ impl Verifier {
         self.chain
     }
 
-    /// The tree's root (RFC 9162) over everything so far; absent if the beginning was not checked.
+    /// The tree's root (RFC 9162) over everything so far; absent if the tree before the beginning is not known.
     pub fn root(&self) -> Option<Hash> {
         self.tree.as_ref().map(Tree::root)
     }

@@ -3,6 +3,7 @@
 mod agents;
 mod audit;
 mod auth;
+mod claim;
 mod decision;
 mod events;
 mod execution;
@@ -11,6 +12,7 @@ mod policy;
 mod receipts;
 mod registry;
 mod tenant;
+mod transparency;
 
 pub(crate) use auth::check_account;
 pub(crate) use events::STREAMS_MAX;
@@ -26,6 +28,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         registry::operations(),
         audit::operations(),
         receipts::operations(),
+        transparency::operations(),
         decision::operations(),
         policy::operations(),
         execution::operations(),

@@ -17,13 +17,16 @@ use crate::router::operations;
 const PROMISED: &str = include_str!("levels.txt");
 
 /// Operations beyond those.
-const OWN: [(&str, &str, Level); 6] = [
+const OWN: [(&str, &str, Level); 9] = [
     ("POST", "/internal/sidecar/enroll", Level::Public),
     ("POST", "/internal/sidecar/renew", Level::Public),
     ("GET", "/internal/sidecar/watch", Level::Service),
     ("POST", "/internal/sidecar/heartbeat", Level::Service),
     ("POST", "/internal/audit/entries", Level::Service),
     ("GET", "/internal/sidecars", Level::ServiceOrAdmin),
+    ("GET", "/transparency/log/{tenant_id}/checkpoint", Level::Public),
+    ("GET", "/transparency/log/{tenant_id}/tile/{level}/{*path}", Level::Public),
+    ("GET", "/transparency/log/{tenant_id}/tile/entries/{*path}", Level::Audit),
 ];
 
 fn promised() -> BTreeMap<(String, String), Level> {

@@ -21,7 +21,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::config::Config;
+use crate::config::{Config, Data};
 use crate::router::router;
 use crate::state::{App, AppState};
 use crate::token::TokenSigner;
@@ -73,7 +73,8 @@ impl World {
     async fn new() -> Self {
         let store = TestStore::sqlite().await;
         let (tenant, other) = (store.tenant().await, store.tenant().await);
-        let config = Config::default();
+        let data = Data { dir: store.folder().to_owned() };
+        let config = Config { data, ..Config::default() };
         let signer = TokenSigner::from_seed(&[7; 32], &config.deployment);
         let app =
             AppState::new(config, store.store.clone(), signer, store.clock.clone(), Arc::new(SystemEntropy)).await;

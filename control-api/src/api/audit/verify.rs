@@ -34,6 +34,8 @@ pub(super) struct VerifyView {
     declared_losses: Vec<LossView>,
     /// How many entries these are in all.
     lost_entries: u64,
+    /// Checkpoints and daily roots that were compared with the tree over the entries.
+    roots_checked: u64,
     head: HeadView,
     duration_ms: u64,
 }
@@ -120,6 +122,7 @@ impl VerifyView {
             violation_count,
             declared_losses: found.losses.list.into_iter().map(LossView::from).collect(),
             lost_entries: found.losses.entries,
+            roots_checked: found.roots_checked,
             head: HeadView {
                 size: found.head.size,
                 root: found.root.map(aegis_ledger::hash::Hash::to_hex),

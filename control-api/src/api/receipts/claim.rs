@@ -1,25 +1,17 @@
 //! What a receipt claims, each judged for itself.
 
 use aegis_core::json;
-use aegis_core::words;
+use aegis_ledger::checkpoint::Checkpoint;
 use aegis_ledger::entry::Entry;
+use aegis_ledger::hash::{self, Hash};
+use aegis_ledger::proof::{PROOF_MAX, verify_inclusion};
 use aegis_ledger::signing::{BatchPath, EntrySignature, KeyId};
 use aegis_store::boot_key::BootKey;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-words! {
-    /// What became of one check.
-    pub(super) enum Claim {
-        /// It holds.
-        Ok = "ok",
-        /// It does not hold.
-        Failed = "failed",
-        /// It was not checked; the errors may say why.
-        NotChecked = "not_checked",
-    }
-}
+use crate::api::claim::Claim;
 
 /// The claims of a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -57,13 +49,21 @@ pub(super) struct Archived {
     #[serde(rename = "input_salt")]
     pub(super) _input_salt: Option<String>,
     /// The place in the ledger.
-    #[serde(rename = "index")]
-    pub(super) _index: Option<u64>,
+    pub(super) index: Option<u64>,
     /// The inclusion proof.
-    #[schema(value_type = Option<Object>)]
-    pub(super) inclusion: Option<Value>,
+    pub(super) inclusion: Option<Inclusion>,
     /// The signed note it leads to.
     pub(super) checkpoint: Option<String>,
+}
+
+/// An inclusion proof (RFC 9162) as it is given with a receipt.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Inclusion {
+    /// Entries that the checkpoint covers.
+    pub(super) tree_size: u64,
+    /// From the leaf upwards, base64.
+    pub(super) hashes: Vec<String>,
 }
 
 /// The judgement so far.
@@ -105,10 +105,20 @@ impl Archived {
                 errors.extend(signed.err());
             }
         }
-        if self.inclusion.is_some() || self.checkpoint.is_some() {
-            errors.push("included: this deployment publishes no checkpoints to check against".to_owned());
-        }
         Judgement { claims, errors }
+    }
+
+    /// Judges whether the receipt's proof leads to its checkpoint.
+    pub(super) fn included(&self, entry: &str, checkpoint: &Checkpoint) -> Result<(), String> {
+        let proof = self.inclusion.as_ref().ok_or("the receipt has no inclusion proof")?;
+        let index = self.index.ok_or("the receipt names no index")?;
+        if proof.tree_size != checkpoint.size || proof.hashes.len() > PROOF_MAX {
+            return Err("the proof is not one for this checkpoint".to_owned());
+        }
+        let hashes = proof.hashes.iter().map(|text| Hash::parse(text)).collect::<Result<Vec<_>, _>>();
+        let hashes = hashes.map_err(|e| e.to_string())?;
+        verify_inclusion(hash::leaf(entry.as_bytes()), index, proof.tree_size, &hashes, checkpoint.root)
+            .map_err(|e| e.to_string())
     }
 
     fn check(&self, bytes: &str, known: &BootKey) -> Result<(), String> {

@@ -69,7 +69,8 @@ fn view(key: PublicKey, created_at: Timestamp, source: SourceId, boot: BootId) -
     }
 }
 
-fn pem(key: &PublicKey) -> String {
+/// The key as others read it.
+pub(in crate::api) fn pem(key: &PublicKey) -> String {
     let der = [SPKI_PREFIX.as_slice(), &key.to_bytes()].concat();
     format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64.encode(der))
 }

@@ -1,7 +1,7 @@
 //! Tag `receipts`: signed receipts of decisions, and the keys that verify them.
 
 mod claim;
-mod key;
+pub(super) mod key;
 mod receipt;
 mod verify;
 

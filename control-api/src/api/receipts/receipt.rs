@@ -11,7 +11,9 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::claim::Inclusion;
 use crate::access;
+use crate::api::transparency::proof::{covered, texts};
 use crate::caller::Caller;
 use crate::envelope::Answer;
 use crate::error::ApiError;
@@ -32,14 +34,13 @@ pub(super) struct ReceiptView {
     index: u64,
     /// SHA-256 of `0x00` and the entry's bytes (RFC 9162), base64.
     leaf_hash: String,
-    /// Absent: no checkpoint covers this ledger yet, so there is nothing to prove inclusion in.
-    #[schema(value_type = Option<Object>)]
-    inclusion: Option<Value>,
-    /// Absent for the same reason.
+    /// The proof (RFC 9162) that the row is in the checkpoint's tree; absent until a checkpoint covers it.
+    inclusion: Option<Inclusion>,
+    /// The newest checkpoint, a signed note (C2SP tlog-checkpoint).
     checkpoint: Option<String>,
     /// Why `inclusion` and `checkpoint` are absent.
-    #[schema(examples("no_checkpoint_published"))]
-    inclusion_reason: &'static str,
+    #[schema(examples("not_yet_published"))]
+    inclusion_reason: Option<&'static str>,
     /// The tenant's chain hash up to and with this row (SHA-256, hex).
     event_hash: String,
     /// The tenant's chain hash before this row (SHA-256, hex).
@@ -64,15 +65,17 @@ pub(super) async fn get(
         Some(index) => settled_by(&mut tx, tenant, index).await?,
         None => None,
     };
+    let covered = covered(&mut tx, tenant, row.index).await?;
+    let level = if covered.is_some() { Level::Published } else { Level::Sequenced };
     Ok(Answer::ok(ReceiptView {
-        receipt: receipt(&row, salt.as_ref())?,
-        outcome_receipt: outcome.map(|row| receipt(&row, None)).transpose()?,
+        receipt: receipt(&row, salt.as_ref(), level)?,
+        outcome_receipt: outcome.map(|row| receipt(&row, None, Level::Sequenced)).transpose()?,
         audit_id: row.audit_id,
         index: row.index,
         leaf_hash: row.leaf.to_string(),
-        inclusion: None,
-        checkpoint: None,
-        inclusion_reason: "no_checkpoint_published",
+        inclusion_reason: covered.is_none().then_some("not_yet_published"),
+        inclusion: covered.as_ref().map(|c| Inclusion { tree_size: c.checkpoint.size, hashes: texts(&c.hashes) }),
+        checkpoint: covered.map(|c| c.checkpoint.note),
         event_hash: row.chain.to_hex(),
         prev_hash: row.chain_before.to_hex(),
     }))
@@ -83,10 +86,10 @@ async fn settled_by(tx: &mut Conn, tenant: TenantId, index: u64) -> Result<Optio
     Ok(rows.into_iter().find(|row| row.index == index))
 }
 
-/// The row as its source signed it; being in the ledger, it has been sequenced.
-fn receipt(row: &AuditRow, salt: Option<&[u8; 32]>) -> Result<Value, ApiError> {
+/// The row as its source signed it, with the durability it has reached.
+fn receipt(row: &AuditRow, salt: Option<&[u8; 32]>, level: Level) -> Result<Value, ApiError> {
     let fault = |e: &dyn std::fmt::Display| ApiError::bug("a stored entry is not JSON", e);
     let text = String::from_utf8(row.bytes.clone()).map_err(|e| fault(&e))?;
     let signed = SignedEntry::new(text, row.signature.clone(), salt).map_err(|e| fault(&e))?;
-    serde_json::to_value(Receipt::of(&signed, Level::Sequenced)).map_err(|e| fault(&e))
+    serde_json::to_value(Receipt::of(&signed, level)).map_err(|e| fault(&e))
 }

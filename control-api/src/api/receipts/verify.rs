@@ -1,14 +1,18 @@
 //! Verifying a receipt that a client kept: public, claim by claim, never one tick.
 
+use aegis_core::id::TenantId;
 use aegis_store::boot_key;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::claim::{Archived, Claim, Claims};
+use super::claim::{Archived, Claims, Judgement};
+use crate::api::claim::Claim;
+use crate::api::transparency::statement::consistent_claim;
 use crate::envelope::Answer;
 use crate::error::{ApiError, Issues};
 use crate::extract::{Body, RequestBody};
+use crate::presented;
 use crate::state::App;
 
 /// A receipt to verify.
@@ -56,7 +60,10 @@ pub(super) async fn post(State(app): State<App>, Body(body): Body<VerifyReceipt>
             boot_key::get(&mut tx, header.tenant_id, header.source, header.boot).await?
         }
     };
-    let judgement = receipt.judge(&decoded, known.as_ref());
+    let mut judgement = receipt.judge(&decoded, known.as_ref());
+    if let (Ok((entry, bytes)), Some(note)) = (&decoded, &receipt.checkpoint) {
+        judge_checkpoint(&app, &receipt, (entry.header.tenant_id, bytes), note, &mut judgement).await?;
+    }
     let known = known.filter(|known| known.key.id().0 == receipt.key_id);
     let claims = judgement.claims;
     let failed = [claims.included, claims.consistent].contains(&Claim::Failed);
@@ -70,4 +77,26 @@ pub(super) async fn post(State(app): State<App>, Body(body): Body<VerifyReceipt>
         claims,
         errors: judgement.errors,
     }))
+}
+
+/// Whether the proof leads to the checkpoint, and the ledger still agrees with that.
+async fn judge_checkpoint(
+    app: &App,
+    receipt: &Archived,
+    (tenant, bytes): (TenantId, &str),
+    note: &str,
+    judgement: &mut Judgement,
+) -> Result<(), ApiError> {
+    let Judgement { claims, errors } = judgement;
+    let opened = presented::open(app, note);
+    let ours = opened.and_then(|p| if p.tenant == tenant { Ok(p) } else { Err("it is of another tenant".to_owned()) });
+    match ours {
+        Err(why) => claims.included = Claim::of("included: checkpoint", Err::<(), _>(why), errors),
+        Ok(presented) => {
+            claims.included = Claim::of("included", receipt.included(bytes, &presented.checkpoint), errors);
+            let mut tx = app.store.read(tenant).await?;
+            claims.consistent = consistent_claim(presented::agreement(&mut tx, &presented).await?, errors);
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Verification of a tenant's stored ledger: every byte, hash, signature and column, streaming, in bounded memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use aegis_core::decision::Outcome;
 use aegis_core::id::{AuditId, BootId, ExecutionId, SourceId, TenantId};
@@ -11,8 +11,9 @@ use aegis_ledger::loss::Losses;
 use aegis_ledger::signing::{EntrySignature, PublicKey};
 use aegis_ledger::verify::{Fault, FaultKind, Verifier};
 
-use super::Head;
+use super::anchor::{Anchor, anchors};
 use super::projection::Projection;
+use super::{Head, proof};
 use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::source::SourceKind;
@@ -45,6 +46,8 @@ pub struct Verification {
     pub head: Head,
     /// The tree's root (RFC 9162) over the whole ledger; absent if not all of it was checked.
     pub root: Option<Hash>,
+    /// Checkpoints and daily roots in the range that were compared with the tree.
+    pub roots_checked: u64,
 }
 
 /// Checks the entries with index `from` up to and with `to` (by default the last), against a head read once at the
@@ -60,8 +63,9 @@ pub async fn verify(store: &Store, tenant: TenantId, from: u64, to: Option<u64>)
         return Err(StoreError::Invalid { what: "range", reason: "empty_range" });
     }
     let verifier = begin(&mut db, store, tenant, from).await?;
+    let anchors = anchors(&mut db, store, tenant, (from, end)).await?;
     drop(db);
-    let mut check = Check { verifier, faults: Vec::new(), fault_count: 0 };
+    let mut check = Check { verifier, anchors, roots_checked: 0, faults: Vec::new(), fault_count: 0 };
     let mut next = from;
     while next < end {
         // A transaction a page: the ledger only grows, so the pages agree, and none is held open for long.
@@ -124,7 +128,13 @@ async fn begin(db: &mut Conn, store: &Store, tenant: TenantId, from: u64) -> Res
         let key = PublicKey::parse(&key).map_err(StoreError::corrupt)?;
         boots.push(((row.get("source_id")?, row.get("boot_id")?), key));
     }
-    Ok(verifier.starting_at(from, chain, boots, sources))
+    // The tree over what is believed is believed with it; where its tiles are lost, no root is checked.
+    let tree = match proof::tree(db, tenant, from).await {
+        Ok(tree) => Some(tree),
+        Err(StoreError::NotFound(_)) => None,
+        Err(fault) => return Err(fault),
+    };
+    Ok(verifier.starting_at(from, (chain, tree), boots, sources))
 }
 
 async fn page(db: &mut Conn, tenant: TenantId, from: u64, end: u64) -> Result<Vec<Stored>, StoreError> {
@@ -192,6 +202,9 @@ async fn settlements(db: &mut Conn, tenant: TenantId, rows: &[Stored]) -> Result
 
 struct Check {
     verifier: Verifier,
+    /// Those not yet reached.
+    anchors: VecDeque<Anchor>,
+    roots_checked: u64,
     faults: Vec<Fault>,
     fault_count: u64,
 }
@@ -206,8 +219,27 @@ impl Check {
         }
         for row in rows {
             self.row(row, settlements);
+            self.roots();
         }
         self.collect();
+    }
+
+    /// Compares the tree with what was signed for its size.
+    fn roots(&mut self) {
+        while let Some(anchor) = self.anchors.pop_front_if(|anchor| anchor.size <= self.verifier.index()) {
+            if let Some(fault) = anchor.fault {
+                self.verifier.note(None, FaultKind::Checkpoint, fault);
+            }
+            match self.verifier.root() {
+                Some(root) if anchor.size == self.verifier.index() => {
+                    self.roots_checked += 1;
+                    if root != anchor.root {
+                        self.verifier.note(None, FaultKind::Checkpoint, format!("{} says another root", anchor.what));
+                    }
+                }
+                Some(_) | None => {}
+            }
+        }
     }
 
     fn row(&mut self, row: &Stored, settlements: &Settlements) {
@@ -247,13 +279,18 @@ impl Check {
         if end == head.size && (self.verifier.chain() != head.chain || self.verifier.index() != head.size) {
             self.verifier.note(None, FaultKind::Head, "the head is not that of the entries");
         }
+        let root = self.verifier.root();
+        if end == head.size && root.is_some_and(|root| root != head.tree.root()) {
+            self.verifier.note(None, FaultKind::Head, "the tree beside the head is not that of the entries");
+        }
         self.collect();
         // What is known only at the end stands in its place all the same.
         self.faults.sort_by_key(|fault| (fault.index.is_none(), fault.index));
-        let root = if complete { self.verifier.root() } else { None };
+        let root = root.filter(|_| complete);
         let losses = self.verifier.losses().clone();
-        let Self { faults, fault_count, .. } = self;
-        Verification { checked_from: from, checked_to: end, complete, faults, fault_count, losses, head, root }
+        let Self { faults, fault_count, roots_checked, .. } = self;
+        let (checked_from, checked_to) = (from, end);
+        Verification { checked_from, checked_to, complete, faults, fault_count, losses, head, root, roots_checked }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A tenant's ledger: one order, one chain; every entry enters through `append::append`.
 
+mod anchor;
 pub(crate) mod append;
 pub mod check;
 #[cfg(test)]
