@@ -56,7 +56,7 @@ pub(crate) struct Database {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Data {
-    /// Keys are in `keys/` below it, readable by the process alone.
+    /// Keys are in `keys/` below it, readable by the process alone; what was signed last in `checkpoints/`.
     pub(crate) dir: PathBuf,
 }
 

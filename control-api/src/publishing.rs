@@ -37,20 +37,20 @@ async fn once(app: &App, turn: u64) -> Result<(), StoreError> {
     for (tenant, outcome) in app.publisher.turn().await? {
         match outcome {
             Ok(Published::Signed(_)) => app.metrics.checkpoints_signed.inc(),
-            Ok(Published::Unchanged(_)) => {}
             Ok(Published::Reopened { .. }) => {
                 app.metrics.checkpoints_signed.inc();
                 app.metrics.logs_sealed.inc();
             }
-            // Another replica was faster: it published.
-            Err(StoreError::Conflict { reason: "changed_meanwhile" | "backwards", .. }) => {}
+            // A conflict: another replica was faster, and published.
+            Ok(Published::Unchanged(_))
+            | Err(StoreError::Conflict { reason: "changed_meanwhile" | "backwards", .. }) => {}
             Err(fault) => {
                 app.metrics.publishing_failed.inc();
                 tracing::error!(tenant_id = %tenant, %fault, "a checkpoint could not be published");
             }
         }
     }
-    if turn % SEAL_EVERY == 0 {
+    if turn.is_multiple_of(SEAL_EVERY) {
         let days = app.publisher.seal_days().await?;
         if days > 0 {
             tracing::info!(days, "sealed daily roots");

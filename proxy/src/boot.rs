@@ -32,7 +32,7 @@ use crate::outbox::disk::Folder;
 use crate::outbox::{Author, OpenError, Options, Outbox, UnknownCall};
 use crate::server;
 use crate::snapshots::Snapshots;
-use crate::sync::{self, Applier, Report, Session, Sync, SyncError};
+use crate::sync::{self, Applier, Checkpoints, Report, Session, Sync, SyncError};
 use crate::tools::{RoutesError, Tools, routes};
 
 /// The name under which counters are kept.
@@ -134,8 +134,9 @@ pub async fn run(config: Config, environment: Environment, stop: CancellationTok
     let parts = Parts { clock, entropy, tools, snapshots, memory, counters: Arc::clone(&counters), outbox };
     let engine = Arc::new(engine(&config, parts, unknown)?);
     let report = Arc::new(Reporting { engine: Arc::clone(&engine), counters: Arc::clone(&counters) });
-    let sync =
-        Sync { session, applier, outbox: Arc::clone(&engine.outbox), report, entropy: Arc::clone(&engine.entropy) };
+    let checkpoints = Arc::new(Checkpoints::restore(Arc::clone(&kept)));
+    let (outbox, entropy) = (Arc::clone(&engine.outbox), Arc::clone(&engine.entropy));
+    let sync = Sync { session, applier, outbox, checkpoints, report, entropy };
     let line_stop = CancellationToken::new();
     let (line, line_ends) = (sync.clone(), line_stop.clone());
     let line = tokio::spawn(async move { line.run(line_ends).await });

@@ -35,6 +35,12 @@ pub fn parse_origin(deployment: &str, name: &str) -> Option<(TenantId, u64)> {
     (origin(deployment, tenant, epoch) == name).then_some((tenant, epoch))
 }
 
+/// The tenant and epoch of a log of whatever deployment; absent if the name is not one of ours.
+pub fn log_of(name: &str) -> Option<(TenantId, u64)> {
+    let (deployment, _) = name.split_once('/')?;
+    parse_origin(deployment, name)
+}
+
 /// The key that verifies a tenant's checkpoints of an epoch.
 ///
 /// # Errors

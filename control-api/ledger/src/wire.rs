@@ -103,4 +103,7 @@ pub struct IngestAnswer {
     pub violations: u64,
     /// How far each chain in the batch has come.
     pub acks: Vec<Ack>,
+    /// The newest checkpoint of each tenant in the batch: signed notes, to be kept and shown with heartbeats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints: Vec<String>,
 }

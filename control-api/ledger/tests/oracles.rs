@@ -140,8 +140,8 @@ fn others_verify_our_checkpoints_and_we_theirs() {
     let their_verifier = StandardVerifier::new(&verifier.to_string()).unwrap();
     assert_eq!(their_verifier.name(), origin);
     let read = TheirNote::from_bytes(note.as_bytes()).unwrap();
-    let (verified, _) = read.verify(&VerifierList::new(vec![Box::new(their_verifier)])).unwrap();
-    assert_eq!((verified.len(), read.text()), (1, ours.to_string().as_bytes()));
+    let (signatures, _) = read.verify(&VerifierList::new(vec![Box::new(their_verifier)])).unwrap();
+    assert_eq!((signatures.len(), read.text()), (1, ours.to_string().as_bytes()));
     assert_eq!(read.to_bytes(), note.as_bytes());
 
     // The same seed in their spelling of private keys: both sign alike.

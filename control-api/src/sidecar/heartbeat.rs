@@ -3,6 +3,7 @@
 use aegis_core::id::SourceId;
 use aegis_core::principal::Subject;
 use aegis_core::sidecar::{Heartbeat, HeartbeatAck, TOOLS_MAX};
+use aegis_store::ledger::checkpoint;
 use aegis_store::{item, propagation, source};
 use axum::Extension;
 use axum::extract::State;
@@ -13,6 +14,7 @@ use crate::context::RequestContext;
 use crate::envelope::Bare;
 use crate::error::{ApiError, Issues};
 use crate::extract::{Body, RequestBody};
+use crate::presented::{self, Agreement};
 use crate::state::App;
 
 /// Tenants one heartbeat counts for at most.
@@ -25,6 +27,7 @@ impl RequestBody for Heartbeat {
         issues.check(self.version.len() <= VERSION_MAX, "version", "is too long");
         issues.check(self.public_url.len() <= URL_MAX, "public_url", "is too long");
         issues.check(self.counters.len() <= COUNTERS_MAX, "counters", "are too many");
+        issues.check(self.checkpoints.len() <= COUNTERS_MAX, "checkpoints", "are too many");
         issues.check(self.tools.as_ref().is_none_or(|tools| tools.len() <= TOOLS_MAX), "tools", "are too many");
     }
 }
@@ -51,6 +54,9 @@ pub(super) async fn heartbeat(
         tracing::warn!(%source, tenant_id = %foreign.tenant_id, "a sidecar counted for a tenant that is not its own");
         return Err(ApiError::TenantMismatch);
     }
+    for note in &beat.checkpoints {
+        compare(&app, &caller, source, note).await?;
+    }
     let now = app.clock.now();
     let mut db = app.store.upkeep().await?;
     let known = source::get(&mut db, source).await?.ok_or(ApiError::InvalidToken)?;
@@ -61,4 +67,36 @@ pub(super) async fn heartbeat(
     db.commit().await?;
     app.sidecar_addresses.insert(context.peer, ());
     Ok(Bare(HeartbeatAck { at: now, version }))
+}
+
+/// Compares a checkpoint that the sidecar kept with the ledger: what contradicts it is a split view, or a database
+/// that is not the one that was signed.
+async fn compare(app: &App, caller: &Caller, source: SourceId, note: &str) -> Result<(), ApiError> {
+    let presented = match presented::open(app, note) {
+        Ok(presented) if caller.tenants().contains(&presented.tenant) => presented,
+        Ok(presented) => {
+            tracing::warn!(%source, tenant_id = %presented.tenant, "a sidecar shows a checkpoint of a tenant not its own");
+            return Ok(());
+        }
+        Err(problem) => {
+            tracing::warn!(%source, problem, "a sidecar shows a checkpoint that we have not signed");
+            return Ok(());
+        }
+    };
+    let tenant = presented.tenant;
+    let mut tx = app.store.read(tenant).await?;
+    if checkpoint::latest(&mut tx, tenant).await?.is_some_and(|latest| latest.note == note) {
+        return Ok(());
+    }
+    match presented::agreement(&mut tx, &presented).await? {
+        Agreement::Agrees => {}
+        Agreement::Unknown(why) => {
+            tracing::debug!(%source, tenant_id = %tenant, why, "a kept checkpoint was not compared");
+        }
+        Agreement::Contradicts(why) => {
+            app.metrics.split_views.inc();
+            tracing::error!(%source, tenant_id = %tenant, why, "the ledger contradicts a checkpoint that a sidecar keeps");
+        }
+    }
+    Ok(())
 }

@@ -238,3 +238,40 @@ async fn entries_are_taken_plain_or_compressed_and_once() {
     let admin = world.token(Role::Admin).await;
     world.call(Method::POST, "/internal/audit/entries", &admin, Some(json!({}))).await.is(403, "insufficient_role");
 }
+
+#[tokio::test]
+async fn a_checkpoint_that_the_ledger_contradicts_is_noticed() {
+    use aegis_ledger::checkpoint::{Checkpoint, origin};
+    use aegis_ledger::hash::Hash;
+
+    let world = World::new().await;
+    let mut sidecar = TestSidecar::enrol(&world.store, world.tenant).await;
+    let now = world.store.store.now();
+    let credential = world.app.signer.for_sidecar(sidecar.source, vec![world.tenant], now, &SystemEntropy).unwrap();
+    let credential = credential.text.expose().to_owned();
+    world.app.publisher.publish(world.tenant).await.unwrap();
+    let request = Request::post("/internal/audit/entries").header("authorization", format!("Bearer {credential}"));
+    let request = request.header("content-type", "application/x-ndjson");
+    let answer = world.send(request.body(Body::from(sidecar.run(3).concat())).unwrap()).await;
+    let shown = answer.body["checkpoints"][0].as_str().unwrap().to_owned();
+    world.app.publisher.publish(world.tenant).await.unwrap();
+    let beat = |note: &str| {
+        let boot = BootId::generate(now, &SystemEntropy);
+        let decision = json!({ "p50": 0, "p95": 0, "p99": 0, "count": 0 });
+        let beat = json!({ "boot": boot, "version": "0.1.0", "public_url": "", "snapshot_version": 0,
+            "snapshot_applied_at": now, "outbox_rows": 0, "outbox_age_ms": 0, "level": "signed", "counters": [],
+            "decision_us": decision, "checkpoints": [note] });
+        world.call(Method::POST, "/internal/sidecar/heartbeat", &credential, Some(beat))
+    };
+    assert_eq!(beat(&shown).await.status, 200);
+    assert_eq!(beat("no checkpoint").await.status, 200);
+    assert_eq!(world.app.metrics.split_views.get(), 0);
+    // What the same key signed for somebody else: another tree, and one that is longer than the ledger.
+    let key = world.store.store.control().checkpoint_key();
+    for size in [3, 1_000] {
+        let name = origin(&world.app.config.deployment, world.tenant, 1);
+        let other = Checkpoint { origin: name, size, root: Hash::of(&[b"other"]), extensions: Vec::new() };
+        assert_eq!(beat(&other.sign(key).unwrap().to_string()).await.status, 200);
+    }
+    assert_eq!(world.app.metrics.split_views.get(), 2);
+}

@@ -202,7 +202,7 @@ pub async fn heartbeat(
         propagation::note(tx, source, before, beat.snapshot_version, beat.snapshot_applied_at).await?;
     }
     let tools = beat.tools.as_ref().map(sql::json).transpose()?;
-    let beat = Heartbeat { tools: None, ..beat.clone() };
+    let beat = Heartbeat { tools: None, checkpoints: Vec::new(), ..beat.clone() };
     let sql = Sql::new(
         "UPDATE sources SET version = $1, public_url = $2, last_seen_at = $3, applied_version = $4, applied_at = $5, \
          heartbeat = $6, tools = COALESCE($7, tools) WHERE source_id = $8 AND status = 'active'",

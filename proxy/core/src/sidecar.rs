@@ -161,6 +161,9 @@ pub struct Heartbeat {
     pub counters: Vec<TenantCounters>,
     /// Decision latency of the last minute, microseconds: p50, p95, p99 and how many calls.
     pub decision_us: LatencySummary,
+    /// The newest checkpoint it keeps of each tenant's log: signed notes. The control plane must agree with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints: Vec<String>,
 }
 
 /// What a sidecar counted for one tenant since its boot.

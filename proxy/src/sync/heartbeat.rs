@@ -66,6 +66,7 @@ async fn send(sync: &Sync, tools: Option<Vec<ToolAnnouncement>>) -> Result<Heart
         tools,
         counters: counters(sync),
         decision_us: sync.report.decision_latency(),
+        checkpoints: sync.checkpoints.shown(),
     };
     exchange(sync.session.request(Method::POST, "/internal/sidecar/heartbeat").await?.json(&heartbeat)).await
 }

@@ -5,6 +5,7 @@
 
 mod applier;
 mod backoff;
+mod checkpoints;
 mod client;
 mod heartbeat;
 mod session;
@@ -21,6 +22,7 @@ use aegis_core::entropy::Entropy;
 use tokio_util::sync::CancellationToken;
 
 pub use self::applier::{Applied, Applier};
+pub use self::checkpoints::Checkpoints;
 pub use self::client::SyncError;
 pub use self::heartbeat::Report;
 pub use self::session::Session;
@@ -55,6 +57,8 @@ pub struct Sync {
     pub applier: Arc<Applier>,
     /// Rows to ship.
     pub outbox: Arc<Outbox>,
+    /// Checkpoints of the rows that were shipped.
+    pub checkpoints: Arc<Checkpoints>,
     /// What heartbeats tell.
     pub report: Arc<dyn Report>,
     /// Randomness, for jitter.

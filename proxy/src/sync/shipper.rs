@@ -73,8 +73,12 @@ async fn ship_one(sync: &Sync, rows_max: usize) -> Result<bool, SyncError> {
     if answer.violations > 0 {
         tracing::error!(violations = answer.violations, "the control plane has kept rows of ours as violations");
     }
-    let outbox = Arc::clone(&sync.outbox);
-    match blocking(move || outbox.acknowledge(&batch, &answer.acks)).await? {
+    let (outbox, checkpoints) = (Arc::clone(&sync.outbox), Arc::clone(&sync.checkpoints));
+    let forget = move || {
+        checkpoints.keep(&answer.checkpoints);
+        outbox.acknowledge(&batch, &answer.acks)
+    };
+    match blocking(forget).await? {
         // Without progress the same batch would be sent again at once, for ever.
         0 => Err(SyncError::Protocol("the answer acknowledges nothing of the batch".into())),
         _ => Ok(true),

@@ -126,11 +126,13 @@ impl Bench {
         let first = DecisionSnapshot::build(Snapshot::default(), enrolment.deployment, None, &platform);
         let snapshots = Arc::new(Snapshots::new(first));
         let cache: Arc<dyn Cache> = Arc::new(SledCache::open(&self.folder.path().join("cache")).unwrap());
+        let checkpoints = Arc::new(Checkpoints::restore(Arc::clone(&cache)));
         let applier = Applier::restore(Arc::clone(&snapshots), cache, Arc::clone(&self.clock)).unwrap();
         let sync = Sync {
             session,
             applier: Arc::new(applier),
             outbox: Arc::new(outbox),
+            checkpoints,
             report: Arc::new(NoReport),
             entropy: Arc::new(SystemEntropy),
         };

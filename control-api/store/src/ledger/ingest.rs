@@ -8,6 +8,7 @@ use aegis_ledger::signing::PublicKey;
 use aegis_ledger::wire::{INGEST_BYTES_MAX, INGEST_ENTRIES_MAX, IngestAnswer};
 
 use super::Head;
+use super::checkpoint;
 use super::intake::{self, Delivered, Verdict};
 use super::placement::{Placed, Placement};
 use super::violation::ViolationKind;
@@ -50,12 +51,14 @@ pub async fn ingest(store: &Store, source: SourceId, body: Vec<u8>) -> Result<In
         total.duplicates += placed.duplicates;
         total.violations.extend(placed.violations);
         total.acks.extend(placed.acks);
+        total.checkpoints.extend(placed.checkpoints);
     }
     let answer = IngestAnswer {
         accepted: total.accepted,
         duplicates: total.duplicates,
         violations: total.violations.len() as u64,
         acks: total.acks,
+        checkpoints: total.checkpoints,
     };
     Ok(Ingested { answer, violations: total.violations })
 }
@@ -140,7 +143,8 @@ async fn prepare(store: &Store, sender: &Sender, tenant: TenantId, part: Part) -
     let mut placement = Placement { store, sender, tenant, gaps: Vec::new(), placed: Placed::default() };
     placement.aside(&mut db, &part.aside).await?;
     placement.place(&mut db, &mut head, part.chained).await?;
-    let placed = placement.placed;
+    let mut placed = placement.placed;
+    placed.checkpoints.extend(checkpoint::latest(&mut db, tenant).await?.map(|latest| latest.note));
     let grew = (head.size > before).then_some(LedgerGrew { tenant, size: head.size });
     if let Some(grew) = grew {
         tell_ledger(&mut db, grew).await?;

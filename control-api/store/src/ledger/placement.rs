@@ -38,6 +38,7 @@ pub(crate) struct Placed {
     pub(crate) duplicates: u64,
     pub(crate) violations: Vec<(TenantId, ViolationKind)>,
     pub(crate) acks: Vec<Ack>,
+    pub(crate) checkpoints: Vec<String>,
 }
 
 /// One tenant's transaction.

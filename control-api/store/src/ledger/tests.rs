@@ -79,11 +79,11 @@ both! {
     async fn many_writers_make_one_chain(t: TestStore) {
         let tenant = t.tenant().await;
         let other = t.stranger().await;
-        let tasks: Vec<_> = (0..16)
+        let tasks: Vec<_> = (0..64)
             .map(|i| {
                 let store = if i % 2 == 0 { t.store.clone() } else { other.clone() };
                 tokio::spawn(async move {
-                    for _ in 0..4 {
+                    for _ in 0..2 {
                         let mut tx = store.write(tenant).await.unwrap();
                         tx.item_put(&kill_switch(&format!("writer {i}")));
                         tx.record(admin("write", "x")).await.unwrap().commit().await.unwrap();
@@ -94,11 +94,12 @@ both! {
         for task in tasks {
             task.await.unwrap();
         }
+        assert_eq!(crate::ledger::check::verify(&t.store, tenant, 0, None).await.unwrap().faults, []);
         let mut db = t.store.read(tenant).await.unwrap();
         // Two sources with open and enrol each, the tenant's creation, and the writes.
-        assert_eq!(Head::read(&mut db, tenant).await.unwrap().size, 2 + 2 + 1 + 64);
+        assert_eq!(Head::read(&mut db, tenant).await.unwrap().size, 2 + 2 + 1 + 128);
         // The tenant's own item was change 1.
-        assert_eq!(item::change_number(&mut db).await.unwrap(), 65);
+        assert_eq!(item::change_number(&mut db).await.unwrap(), 129);
     }
 
     async fn a_replica_hears_of_another_ones_writes(t: TestStore) {

@@ -194,6 +194,22 @@ both! {
         log_is_sound(&t, &after, tenant).await;
     }
 
+    async fn where_the_record_cannot_be_kept_nothing_is_signed(t: TestStore) {
+        let tenant = t.tenant().await;
+        let publisher = publisher(&t);
+        let first = signed(publisher.publish(tenant).await.unwrap());
+        write(&t.store, tenant, 3).await;
+        // The disk says no: something stands where the new record is written aside.
+        let aside = folder(&t).join(format!("{tenant}.new"));
+        std::fs::create_dir(&aside).unwrap();
+        assert!(matches!(publisher.publish(tenant).await, Err(StoreError::Record { .. })));
+        let kept = checkpoint::latest(&mut t.store.read(tenant).await.unwrap(), tenant).await.unwrap();
+        assert_eq!(kept, Some(first));
+        std::fs::remove_dir(&aside).unwrap();
+        signed(publisher.publish(tenant).await.unwrap());
+        log_is_sound(&t, &publisher, tenant).await;
+    }
+
     async fn a_strangers_key_signs_nothing(t: TestStore) {
         let tenant = t.tenant().await;
         publisher(&t).publish(tenant).await.unwrap();

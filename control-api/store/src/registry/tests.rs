@@ -51,6 +51,7 @@ async fn beat(store: &Store, source: SourceId, tools: Option<Vec<ToolAnnouncemen
         tools,
         counters: Vec::new(),
         decision_us: LatencySummary::default(),
+        checkpoints: Vec::new(),
     };
     let mut tx = store.upkeep().await.unwrap();
     source::heartbeat(&mut tx, source, &beat, START).await.unwrap();

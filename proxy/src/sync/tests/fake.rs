@@ -133,7 +133,8 @@ fn ingest(fake: &Mutex<Fake>, body: &[u8]) -> Option<(u16, String)> {
     if let Ingest::Status(status) = what {
         return Some((status, r#"{"success":false,"error":"not_now"}"#.into()));
     }
-    let mut answer = IngestAnswer { accepted: 0, duplicates: 0, violations: 0, acks: Vec::new() };
+    let mut answer =
+        IngestAnswer { accepted: 0, duplicates: 0, violations: 0, acks: Vec::new(), checkpoints: Vec::new() };
     for line in zstd::decode_all(body).unwrap().split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
         let signed: SignedEntry = serde_json::from_slice(line).unwrap();
         let header = Entry::decode(signed.bytes()).unwrap().header;
