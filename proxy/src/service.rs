@@ -24,7 +24,7 @@ use tracing::Instrument as _;
 
 use crate::call::{self, CallHead, Target};
 use crate::config::{Config, millis};
-use crate::connection::ClientStream;
+use crate::connection;
 use crate::execute::stream::Streaming;
 use crate::execute::{Answer, Engine};
 use crate::forward::{self, ControlPlane};
@@ -125,7 +125,11 @@ impl Service {
         if declared.is_some_and(|length| length > self.body_bytes) {
             return Err(too_large);
         }
-        let broken = |_| Refusal::MalformedBody { detail: "the body broke off or is framed wrongly".into() };
+        // Pingora's own read timeout may be the first to notice.
+        let broken = |e: Box<Error>| match e.etype() {
+            ErrorType::ReadTimedout => Refusal::RequestTimeout,
+            _ => Refusal::MalformedBody { detail: "the body broke off or is framed wrongly".into() },
+        };
         if headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
             session.as_downstream_mut().write_continue_response().await.map_err(broken)?;
         }
@@ -213,9 +217,7 @@ impl ProxyHttp for Service {
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Forwarded) -> Result<()> {
         let downstream = session.as_downstream_mut();
-        if let Some(client) = downstream.stream().and_then(|s| s.as_any().downcast_ref::<ClientStream>()) {
-            client.header_done();
-        }
+        connection::header_done(downstream);
         downstream.set_write_timeout(Some(self.write_timeout));
         downstream.set_read_timeout(Some(self.body_timeout));
         let claimed = downstream.get_header("x-request-id").and_then(|v| v.to_str().ok()).and_then(RequestId::parse);
