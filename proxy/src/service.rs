@@ -27,7 +27,7 @@ use crate::config::{Config, millis};
 use crate::connection;
 use crate::execute::stream::Streaming;
 use crate::execute::{Answer, Engine};
-use crate::forward::{self, ControlPlane};
+use crate::forward::{self, ControlPlane, Forwarder};
 use crate::inflight::InFlight;
 use crate::reply::Reply;
 use crate::telemetry;
@@ -41,6 +41,7 @@ const UNWANTED_TIME_MAX: Duration = Duration::from_secs(2);
 pub struct Service {
     engine: Arc<Engine>,
     control: ControlPlane,
+    forwarder: Forwarder,
     in_flight: Arc<InFlight>,
     body_bytes: usize,
     body_timeout: Duration,
@@ -56,12 +57,18 @@ pub struct Forwarded {
 
 impl Service {
     /// Serves calls with this engine.
-    pub fn new(engine: Arc<Engine>, control: ControlPlane, in_flight: Arc<InFlight>, config: &Config) -> Self {
+    pub fn new(
+        engine: Arc<Engine>,
+        (control, forwarder): (ControlPlane, Forwarder),
+        in_flight: Arc<InFlight>,
+        config: &Config,
+    ) -> Self {
         Self {
             clock: Arc::clone(&engine.clock),
             entropy: Arc::clone(&engine.entropy),
             engine,
             control,
+            forwarder,
             in_flight,
             body_bytes: config.limits.body_bytes,
             body_timeout: millis(config.timeouts.body_ms),
@@ -248,7 +255,8 @@ impl ProxyHttp for Service {
         upstream_request: &mut RequestHeader,
         ctx: &mut Forwarded,
     ) -> Result<()> {
-        forward::set_origin(upstream_request, client_address(session), ctx.request_id.as_str())
+        let (client, now) = (client_address(session), self.clock.now());
+        forward::set_origin(upstream_request, &self.forwarder, client, ctx.request_id.as_str(), now)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Forwarded) -> FailToProxy {
