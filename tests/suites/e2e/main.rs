@@ -4,6 +4,7 @@ mod bad_input;
 mod cut_off;
 mod first_call;
 mod push;
+mod transport;
 mod upstreams;
 
 /// Makes each test run on SQLite and on PostgreSQL.
