@@ -53,8 +53,8 @@ soak: build ## an hour of mixed load at a steady pace, with the memory of both p
 
 # Nightly's flags on the stable toolchain; `cargo install cargo-fuzz` first. SECONDS_EACH=600 by default.
 SECONDS_EACH ?= 600
-fuzz: deps ## fuzz call parsing and entry decoding, ten minutes each
-	cd tests/fuzz && for target in tool_call entry; do \
+fuzz: deps ## fuzz the readers of calls, entries, notes, checkpoints, proofs and bundles, ten minutes each
+	cd tests/fuzz && for target in tool_call entry note checkpoint proof bundle; do \
 	  RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(SECONDS_EACH) -max_len=65536; done
 
 fmt: ## format

@@ -186,7 +186,8 @@ fn explain(place: &str, path: &str, problem: &str, body: Option<&Value>) -> Deta
     } else {
         "value_error"
     };
-    if matches!(kind, "missing" | "extra_forbidden") && loc.last().is_none_or(|last| last != named) {
+    if matches!(kind, "missing" | "extra_forbidden") && loc.iter().skip(1).next_back().is_none_or(|last| last != named)
+    {
         loc.push(named.to_owned());
     }
     let input = body.and_then(|b| at(b, loc.get(1..).unwrap_or_default())).map_or(Value::Null, shown);

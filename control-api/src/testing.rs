@@ -87,6 +87,18 @@ impl TestApi {
         path: &str,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
+        let (head, bytes) = self.bytes(who, method, path, body).await;
+        (head.status, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    /// Sends a request; head and body of the answer.
+    pub(crate) async fn bytes(
+        &self,
+        who: &Asker,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (http::response::Parts, axum::body::Bytes) {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -97,9 +109,8 @@ impl TestApi {
         }
         let body = body.map_or(Body::empty(), |value| Body::from(value.to_string()));
         let answer = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
-        let status = answer.status();
-        let bytes = axum::body::to_bytes(answer.into_body(), ANSWER_MAX).await.unwrap();
-        (status, serde_json::from_slice(&bytes).unwrap())
+        let (head, body) = answer.into_parts();
+        (head, axum::body::to_bytes(body, ANSWER_MAX).await.unwrap())
     }
 
     /// The answer's bytes, without envelope; asked by nobody or somebody, who names no tenant.

@@ -5,10 +5,12 @@ use aegis_core::principal::Subject;
 use aegis_core::sidecar::{Heartbeat, HeartbeatAck, TOOLS_MAX};
 use aegis_store::ledger::checkpoint;
 use aegis_store::{item, propagation, source};
+use axum::Extension;
 use axum::extract::State;
 
 use super::enrolment::VERSION_MAX;
 use crate::caller::Caller;
+use crate::context::RequestContext;
 use crate::envelope::Bare;
 use crate::error::{ApiError, Issues};
 use crate::extract::{Body, RequestBody};
@@ -43,6 +45,7 @@ pub(super) fn source_of(caller: &Caller) -> Result<SourceId, ApiError> {
 /// `POST /internal/sidecar/heartbeat`.
 pub(super) async fn heartbeat(
     State(app): State<App>,
+    Extension(context): Extension<RequestContext>,
     caller: Caller,
     Body(beat): Body<Heartbeat>,
 ) -> Result<Bare<HeartbeatAck>, ApiError> {
@@ -62,7 +65,7 @@ pub(super) async fn heartbeat(
     propagation::note(&mut db, source, before, beat.snapshot_version, beat.snapshot_applied_at).await?;
     let version = item::change_number(&mut db).await?;
     db.commit().await?;
-    app.sidecar_keys.insert(source, known.identity);
+    app.sidecar_addresses.insert(context.peer, ());
     Ok(Bare(HeartbeatAck { at: now, version }))
 }
 

@@ -2,9 +2,9 @@
 
 mod bad_input;
 mod cut_off;
+mod evidence;
 mod first_call;
 mod push;
-mod transport;
 mod upstreams;
 
 /// Makes each test run on SQLite and on PostgreSQL.

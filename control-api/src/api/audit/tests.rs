@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::testing::{TestApi, wrong_fields};
 
 /// Three calls of one agent, one of another: allowed, killed, settled later.
-async fn with_rows() -> (TestApi, Vec<Entry>) {
+pub(super) async fn with_rows() -> (TestApi, Vec<Entry>) {
     let api = TestApi::start().await;
     let mut sidecar = TestSidecar::enrol(&api.store, api.tenant).await;
     let (one, two) = (agent(1), agent(2));
@@ -167,4 +167,36 @@ async fn a_receipt_verifies_and_every_change_of_it_does_not() {
     assert_eq!(api.get(&who, "/receipts/key").await.1["data"]["algorithm"], "ed25519");
     let foreign = api.user_of(api.other, Role::Admin);
     assert_eq!(api.get(&foreign, &format!("/receipts/{}", execution(&entries[1]))).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn notes_are_entries_that_stay_and_are_listed_oldest_first() {
+    let (api, entries) = with_rows().await;
+    let (analyst, auditor) = (api.user(Role::Security), api.user(Role::Auditor));
+    let path = format!("/audit/logs/{}/notes", entries[2].header.audit_id);
+    let before = api.entries().await;
+    let (status, first) = api.post(&analyst, &path, json!({ "body": "  looked into it \n" })).await;
+    assert_eq!((status, &first["data"]["body"]), (StatusCode::CREATED, &json!("looked into it")), "{first}");
+    assert_eq!(first["data"]["created_by"], format!("user:{}", analyst.user));
+    let more = json!({ "note_type": "false_positive", "body": "planned" });
+    assert_eq!(api.post(&analyst, &path, more).await.0, StatusCode::CREATED);
+    let (_, listed) = api.get(&auditor, &path).await;
+    assert_eq!((&listed["data"][0], listed["data"].as_array().unwrap().len()), (&first["data"], 2));
+    assert_eq!(listed["data"][1]["note_type"], "false_positive");
+    assert!(api.entries().await >= before + 2);
+    let (_, chain) = api.get(&auditor, "/audit/logs/verify").await;
+    assert_eq!(chain["data"]["valid"], true, "{chain}");
+    for (body, field) in [
+        (json!({ "body": " " }), "body.body"),
+        (json!({}), "body.body"),
+        (json!({ "body": "x", "note_type": "rumour" }), "body.note_type"),
+        (json!({ "body": "x", "created_by": "someone else" }), "body.created_by"),
+    ] {
+        let (status, answer) = api.post(&analyst, &path, body).await;
+        assert_eq!((status, wrong_fields(&answer)), (StatusCode::UNPROCESSABLE_ENTITY, vec![field.to_owned()]));
+    }
+    assert_eq!(api.post(&auditor, &path, json!({ "body": "x" })).await.0, StatusCode::FORBIDDEN);
+    let foreign = api.user_of(api.other, Role::Admin);
+    assert_eq!(api.get(&foreign, &path).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(api.post(&foreign, &path, json!({ "body": "x" })).await.0, StatusCode::NOT_FOUND);
 }

@@ -3,6 +3,8 @@
 mod bundle;
 mod evidence;
 mod form;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
