@@ -35,7 +35,9 @@ impl Receipt {
         let receipt = view.get("receipt").filter(|r| r.is_object()).unwrap_or(view);
         let entry = receipt.get("entry").filter(|e| e.is_object()).ok_or("it has no entry")?;
         let inclusion = view.get("inclusion").filter(|i| i.is_object());
-        let path = inclusion.and_then(|i| i.get("path").or_else(|| i.get("proof"))).and_then(Value::as_array);
+        let path = inclusion
+            .map(|i| i.get("hashes").and_then(Value::as_array).ok_or("its proof has no hashes"))
+            .transpose()?;
         let path = path.map(|p| p.iter().map(hash).collect::<Option<Vec<_>>>().ok_or("its proof is damaged"));
         let note = view.get("checkpoint").and_then(Value::as_str);
         let checkpoint = note.map(|n| Presented::read(n.to_owned(), from).ok_or("its checkpoint is damaged"));

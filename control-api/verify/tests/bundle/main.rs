@@ -2,6 +2,7 @@
 
 mod attacks;
 mod entries;
+mod formats;
 mod verdicts;
 
 use aegis_verify::archive::Archive;
