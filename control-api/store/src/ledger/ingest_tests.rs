@@ -313,31 +313,43 @@ both! {
     }
 }
 
-/// Deliveries in any order, with repetitions, some by transactions that die before their commit.
-fn deliveries() -> impl Strategy<Value = Vec<(usize, usize, bool)>> {
-    prop::collection::vec((0..24_usize, 1..8_usize, prop::bool::weighted(0.2)), 1..24)
+/// Deliveries in any order, with repetitions, some by transactions that die before their commit: whose, from which
+/// entry on, how many, and whether the process dies.
+fn deliveries() -> impl Strategy<Value = Vec<(usize, usize, usize, bool)>> {
+    prop::collection::vec((0..3_usize, 0..24_usize, 1..8_usize, prop::bool::weighted(0.2)), 1..36)
 }
 
-async fn any_interleaving_holds_each_entry_once(t: &TestStore, deliveries: &[(usize, usize, bool)]) {
+/// Two boots of one source and one of another.
+async fn writers(t: &TestStore, tenant: TenantId) -> [TestSidecar; 3] {
+    let first = TestSidecar::enrol(t, tenant).await;
+    let second = TestSidecar::boot(first.source, tenant, PrivateKey::from_seed(&first.identity.seed()));
+    [first, second, TestSidecar::enrol(t, tenant).await]
+}
+
+async fn any_interleaving_holds_each_entry_once(t: &TestStore, deliveries: &[(usize, usize, usize, bool)]) {
     let tenant = t.tenant().await;
-    let mut sidecar = TestSidecar::enrol(t, tenant).await;
-    let lines = sidecar.run(23);
-    for (from, count, dies) in deliveries {
-        let end = (from + count).min(lines.len());
-        let mut part = lines[*from..end].to_vec();
+    let mut writers = writers(t, tenant).await;
+    let lines = writers.each_mut().map(|writer| writer.run(23));
+    for (by, from, count, dies) in deliveries {
+        let (writer, lines) = (&writers[*by], &lines[*by]);
+        let mut part = lines[*from..(from + count).min(lines.len())].to_vec();
         if count % 2 == 0 {
             part.reverse();
         }
         if *dies {
-            super::ingest::ingest_and_die(&t.store, sidecar.source, part.concat()).await.unwrap();
+            super::ingest::ingest_and_die(&t.store, writer.source, part.concat()).await.unwrap();
         } else {
-            send(t, sidecar.source, &part).await;
+            send(t, writer.source, &part).await;
         }
-        let have = seqs(t, tenant, sidecar.boot).await;
+        let have = seqs(t, tenant, writer.boot).await;
         assert_eq!(have, (0..have.len() as u64).collect::<Vec<_>>());
     }
-    send(t, sidecar.source, &lines).await;
-    assert_eq!(seqs(t, tenant, sidecar.boot).await, (0..24).collect::<Vec<_>>());
+    for (writer, lines) in writers.iter().zip(&lines) {
+        send(t, writer.source, lines).await;
+        assert_eq!(seqs(t, tenant, writer.boot).await, (0..24).collect::<Vec<_>>());
+    }
+    let found = verify(&t.store, tenant, 0, None).await.unwrap();
+    assert_eq!((found.fault_count, found.losses.entries), (0, 0), "{:?}", found.faults);
     assert!(
         kinds(t, tenant)
             .await

@@ -9,6 +9,8 @@ pub mod checkpoint;
 pub mod control;
 pub mod day;
 pub mod evidence;
+#[cfg(test)]
+mod fault_tests;
 pub mod ingest;
 #[cfg(test)]
 mod ingest_tests;
