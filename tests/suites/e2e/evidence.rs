@@ -22,7 +22,7 @@ fn verify(folder: &Path, more: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap_or(-1), said)
 }
 
-async fn export(d: &Deployment, folder: &Path, body: Value) {
+pub(crate) async fn export(d: &Deployment, folder: &Path, body: Value) {
     let request = d.admin.http.post(format!("{}/audit/export", d.admin.base)).bearer_auth(&d.admin.token);
     let answer = request.header("x-tenant-id", &d.admin.tenant_id).json(&body).send().await.expect("an answer");
     assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap_or_default());

@@ -4,6 +4,7 @@ mod bad_input;
 mod cut_off;
 mod evidence;
 mod first_call;
+mod foreign;
 mod push;
 mod upstreams;
 
