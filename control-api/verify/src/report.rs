@@ -161,7 +161,10 @@ impl Report {
             Claim::Integrity => format!("{} entries: form, signatures, order, columns", n.entries),
             Claim::Origin => "enrolled sources and the log's keys, by the trust policy".to_owned(),
             Claim::Included => match n.largest {
-                Some(size) => format!("in the tree of {size} entries that the log's key signed"),
+                Some(size) if n.receipts == 0 => format!("in the tree of {size} entries that the log's key signed"),
+                Some(size) => {
+                    format!("in the tree of {size} entries that the log's key signed; receipts judged: {}", n.receipts)
+                }
                 None => "no signed checkpoint proves the tree".to_owned(),
             },
             Claim::Consistent => format!("{} checkpoints, {} daily statements", n.checkpoints, n.statements),
