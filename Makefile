@@ -4,9 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 BIN := target/release
-PARTS := -p aegis-proxy -p aegis-control-api -p aegis-dev
+PARTS := -p aegis-proxy -p aegis-control-api -p aegis-verify -p aegis-dev
 
-.PHONY: help deps run demo build test e2e chaos bench load soak fuzz fmt clippy docs deny ci dist clean-dev
+.PHONY: help deps run demo build test e2e chaos bench load soak watch fuzz fmt clippy docs deny ci dist clean-dev
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -50,6 +50,10 @@ load: build ## end-to-end load beside nginx pass-through (nginx must be installe
 soak: build ## an hour of mixed load at a steady pace, with the memory of both processes
 	cargo build --release -p aegis-benches
 	$(BIN)/soak $(ARGS)
+
+watch: build ## 2 000 sidecars on one control plane: how long until a kill switch has reached all
+	cargo build --release -p aegis-benches
+	$(BIN)/watch $(ARGS)
 
 # Nightly's flags on the stable toolchain; `cargo install cargo-fuzz` first. SECONDS_EACH=600 by default.
 SECONDS_EACH ?= 600

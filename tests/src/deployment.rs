@@ -151,6 +151,15 @@ impl Deployment {
         String::from_utf8(output).expect("a text")
     }
 
+    /// A join token of the tenant, for so many sidecars.
+    pub async fn join_token(&self, uses: u32) -> String {
+        let uses = uses.to_string();
+        let command = ["join-token", "--tenant", &self.admin.tenant_id, "--uses", &uses];
+        let answer = with_command(&self.control, &command).output().await;
+        let answer: Value = serde_json::from_slice(&answer).expect("one JSON object");
+        answer["join_token"].as_str().expect("a token").to_owned()
+    }
+
     /// A folder of the deployment's state.
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
