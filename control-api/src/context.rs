@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 
 use aegis_core::entropy;
-use aegis_core::id::RequestId;
+use aegis_core::id::{RequestId, SourceId};
+use aegis_core::sidecar::{FORWARD_SKEW_MAX_S, FORWARDED_BY, forward_statement};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -30,8 +31,6 @@ pub(crate) struct RequestContext {
     pub(crate) request_id: RequestId,
     /// The client's address: the connection's, or what a trusted proxy says.
     pub(crate) client: IpAddr,
-    /// The address of the connection itself.
-    pub(crate) peer: IpAddr,
     /// W3C trace id, 32 hex digits.
     pub(crate) trace_id: String,
 }
@@ -93,12 +92,28 @@ fn context(app: &App, request: &Request) -> (RequestContext, Option<SpanContext>
     let trace_id = trace_id.unwrap_or_else(|| hex::encode(entropy::random::<16>(&*app.entropy)));
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip().to_canonical());
-    let client = if app.trusts_proxy(peer) { forwarded_for(headers).unwrap_or(peer) } else { peer };
-    (RequestContext { request_id, client, peer, trace_id }, remote)
+    let client = forwarded_for(headers).filter(|client| {
+        app.trusts_proxy(peer) || text(headers, FORWARDED_BY).is_some_and(|p| proves(app, p, *client, &request_id))
+    });
+    let client = client.unwrap_or(peer);
+    (RequestContext { request_id, client, trace_id }, remote)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|v| v.to_str().ok())
+}
+
+/// Whether a sidecar that is connected says that a request with this id came through it from this address.
+fn proves(app: &App, proof: &str, client: IpAddr, request_id: &RequestId) -> bool {
+    let mut parts = proof.split(' ');
+    let (Some(source), Some(at), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let (Ok(source), Ok(at)) = (source.parse::<SourceId>(), at.parse::<i64>()) else { return false };
+    let is_recent = app.clock.now().as_seconds().abs_diff(at) <= FORWARD_SKEW_MAX_S;
+    let statement = forward_statement(source, at, client, request_id.as_str());
+    is_recent && app.sidecar_keys.get(&source).is_some_and(|key| key.verify(&statement, signature).is_ok())
 }
 
 /// The last address of the list: what the trusted proxy itself saw.

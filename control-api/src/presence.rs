@@ -47,6 +47,10 @@ async fn look(app: &App, known: &mut Option<HashMap<SourceId, bool>>) -> Result<
     let mut db = app.store.read_platform().await?;
     let (sources, now) = (source::list_all(&mut db).await?, app.clock.now());
     let seen: HashMap<_, _> = sources.iter().map(|source| (source.id, is_connected(source, now))).collect();
+    for source in sources.iter().filter(|source| is_connected(source, now)) {
+        // Whichever replica its heartbeats reach.
+        app.sidecar_keys.insert(source.id, source.identity);
+    }
     let before = known.replace(seen);
     let Some(before) = before else { return Ok(()) };
     for source in &sources {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_core::entropy::Entropy;
-use aegis_core::id::TenantId;
+use aegis_core::id::{SourceId, TenantId};
 use aegis_core::time::{Clock, Monotonic};
+use aegis_ledger::signing::PublicKey;
 use aegis_pipeline::credential::TokenCache;
 use aegis_pipeline::policy::PlatformBundle;
 use aegis_store::publish::Publisher;
@@ -34,12 +35,12 @@ const ADDRESS_FAILURES_FREE: u32 = 25;
 const WRONG_CREDENTIALS_FREE: u32 = 25;
 /// That window.
 const WRONG_CREDENTIALS_WINDOW: Duration = Duration::from_mins(1);
-/// Sidecar addresses that are remembered at once.
-const ADDRESSES_MAX: u64 = 10_000;
 /// Exports that run at once.
 const EXPORTS_MAX: usize = 8;
 /// The folder below the data folder that records what was signed.
 const RECORDS: &str = "checkpoints";
+/// Sidecars whose keys are at hand at once.
+const SIDECAR_KEYS_MAX: u64 = 10_000;
 /// The first wait; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 
@@ -82,8 +83,8 @@ pub(crate) struct AppState {
     pub(crate) exports: Arc<Semaphore>,
     /// Turns for event streams.
     pub(crate) event_streams: Arc<Semaphore>,
-    /// Addresses that enrolled sidecars lately sent heartbeats from.
-    pub(crate) sidecar_addresses: Cache<IpAddr, ()>,
+    /// Identity keys of the sidecars that are connected.
+    pub(crate) sidecar_keys: Cache<SourceId, PublicKey>,
     /// The metrics.
     pub(crate) metrics: Metrics,
     /// Requests to public operations by address.
@@ -121,7 +122,7 @@ impl AppState {
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             event_streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-            sidecar_addresses: Cache::builder().max_capacity(ADDRESSES_MAX).time_to_live(STALE_AFTER).build(),
+            sidecar_keys: Cache::builder().max_capacity(SIDECAR_KEYS_MAX).time_to_live(STALE_AFTER).build(),
             metrics: Metrics::new()?,
             public_limit: AddressLimit::new(config.limits.public_requests_per_second),
             tenant_limit: TenantLimit::default(),
@@ -133,9 +134,8 @@ impl AppState {
         })
     }
 
-    /// Whether this neighbour's `X-Forwarded-For` is believed.
+    /// Whether this neighbour's `X-Forwarded-For` is believed without a proof.
     pub(crate) fn trusts_proxy(&self, peer: IpAddr) -> bool {
-        let configured = self.config.listen.trusted_proxies.iter().any(|network| network.contains(&peer));
-        configured || self.sidecar_addresses.contains_key(&peer)
+        self.config.listen.trusted_proxies.iter().any(|network| network.contains(&peer))
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::connection::{ClientStream, Deadlines};
+use crate::connection::{self, ClientStream, Deadlines};
 use crate::execute::Engine;
 use crate::inflight::InFlight;
 
@@ -87,6 +87,7 @@ impl Admin {
         if !session.read_request().await? {
             return Ok(());
         }
+        connection::header_done(&session);
         let page = self.page(session.req_header().uri.path());
         let mut header = ResponseHeader::build(page.status, Some(4))?;
         header.insert_header("Content-Type", page.content_type)?;

@@ -126,7 +126,7 @@ pub async fn run(config: Config, environment: Environment, stop: CancellationTok
     let applier = Arc::new(Applier::restore(Arc::clone(&snapshots), Arc::clone(&kept), Arc::clone(&clock))?);
     let counters = restore_counters(&*kept, &*clock);
     let memory = restore_memory(&*kept, &*clock);
-    let outbox = open_outbox(&config, identity, &enrolment, &clock, &entropy)?;
+    let outbox = open_outbox(&config, Arc::clone(&identity), &enrolment, &clock, &entropy)?;
     let (outbox, unknown) = (Arc::new(outbox.0), outbox.1);
     let version = applier.applied().version;
     tracing::info!(version, unknown = unknown.len(), boot = %outbox.boot(), "state restored");
@@ -142,7 +142,8 @@ pub async fn run(config: Config, environment: Environment, stop: CancellationTok
     let line = tokio::spawn(async move { line.run(line_ends).await });
     let state_stop = CancellationToken::new();
     let state = tokio::spawn(cache::keep_state(kept, export(&engine, counters), state_stop.clone()));
-    let running = server::start(&config, Arc::clone(&engine), admin).await.map_err(|e| io_at("listen.address", e))?;
+    let running = server::start(&config, Arc::clone(&engine), identity, admin).await;
+    let running = running.map_err(|e| io_at("listen.address", e))?;
     tracing::info!(address = config.listen.address, admin = %running.admin, "serving");
 
     stop.cancelled().await;

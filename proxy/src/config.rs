@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use aegis_core::config::ConfigError;
 use aegis_core::tool_call::BODY_BYTES_MAX;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What environment variables that override keys begin with: `AEGIS_PROXY__LISTEN__ADDRESS`.
 pub const PREFIX: &str = "AEGIS_PROXY";
 
 /// Everything that can be configured.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// This sidecar's name for people; the machine's if empty.
@@ -62,7 +62,7 @@ impl Default for Config {
 }
 
 /// `[listen]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Listen {
     /// Agents: `host:port`, or `unix:/path` for a socket that only its owner and group may use.
@@ -80,7 +80,7 @@ impl Default for Listen {
 }
 
 /// `[control]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Control {
     /// Its base URL. Plain HTTP is accepted on loopback only.
@@ -98,7 +98,7 @@ impl Default for Control {
 }
 
 /// `[data]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
     /// Identity key, `cache/` and `outbox/`.
@@ -112,7 +112,7 @@ impl Default for Data {
 }
 
 /// `[limits]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Connections of clients at once.
@@ -137,7 +137,7 @@ impl Default for Limits {
 }
 
 /// `[timeouts]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// From the first byte of a request to the end of its header, milliseconds.
@@ -171,7 +171,7 @@ impl Default for Timeouts {
 }
 
 /// `[outbox]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Outbox {
     /// Bytes of rows that may wait; beyond, calls are refused. An alarm is raised at 80 %.
@@ -187,7 +187,7 @@ impl Default for Outbox {
 }
 
 /// `[idempotency]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Idempotency {
     /// How long an answer is kept, seconds.
@@ -205,7 +205,7 @@ impl Default for Idempotency {
 }
 
 /// `[log]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// How lines look.
@@ -221,7 +221,7 @@ impl Default for Log {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object per line.
@@ -231,7 +231,7 @@ pub enum LogFormat {
 }
 
 /// `[otlp]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
     /// The collector traces go to (`http://host:4318`); empty: nowhere.
@@ -338,7 +338,10 @@ mod tests {
 
     #[test]
     fn the_documented_file_is_the_default() {
-        assert_eq!(with(include_str!("../../config/proxy.toml")).unwrap(), Config::default());
+        let text = include_str!("../../config/proxy.toml");
+        assert_eq!(with(text).unwrap(), Config::default());
+        // Every key stands there, and no other.
+        assert_eq!(text.parse::<toml::Table>().unwrap(), toml::Table::try_from(Config::default()).unwrap());
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! A client's connection as Pingora sees it, with deadlines that Pingora does not have: an idle connection is
 //! closed, and a request header must be complete in time or is answered 408.
+//!
+//! What Pingora refuses by itself, before any of its hooks runs (a header that does not parse or is too large, a
+//! CONNECT), it answers without a body. That answer is the only thing written before a header is done, so it is
+//! recognised here and replaced by an envelope.
 
 use std::fmt;
 use std::io;
@@ -11,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
+use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
@@ -30,6 +35,13 @@ pub struct Deadlines {
     pub idle: Duration,
     /// From a request's first byte to the end of its header.
     pub header: Duration,
+}
+
+/// The header of the session's request is complete: from here its own timeouts hold, and its answers are ours.
+pub fn header_done(session: &ServerSession) {
+    if let Some(client) = session.stream().and_then(|stream| stream.as_any().downcast_ref::<ClientStream>()) {
+        client.enter(Phase::Serving);
+    }
 }
 
 /// What the connection is doing.
@@ -69,11 +81,6 @@ impl ClientStream {
         }
     }
 
-    /// A request's header is complete: from here its own timeouts hold.
-    pub fn header_done(&self) {
-        self.enter(Phase::Serving);
-    }
-
     /// An answer is complete: the next request may come.
     pub fn next_request(&self) {
         self.enter(Phase::Idle);
@@ -87,6 +94,11 @@ impl ClientStream {
         self.phase.load(Ordering::Acquire) == phase as u8
     }
 
+    /// Whether no header is done yet: of the first request, or of one that was sent right behind another.
+    fn awaits_header(&self) -> bool {
+        self.is(Phase::Idle) || self.is(Phase::Header)
+    }
+
     /// Whether time is up; arms the timer when a new wait begins.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         let (phase, limit) = if self.is(Phase::Idle) {
@@ -98,6 +110,22 @@ impl ClientStream {
             self.timer = Some((phase, Box::pin(tokio::time::sleep(limit))));
         }
         self.timer.as_mut().is_some_and(|(_, timer)| timer.as_mut().poll(cx).is_ready())
+    }
+
+    /// Takes Pingora's own answer, and says what is to be said in its place.
+    fn replace_answer(&mut self, answer: &[u8]) {
+        if self.farewell.is_empty() {
+            self.farewell = match answer.get(b"HTTP/1.1 ".len()..).and_then(|rest| rest.get(..3)) {
+                Some(b"405") => {
+                    error_answer("405 Method Not Allowed", "method_not_allowed", "the method is not allowed")
+                }
+                _ => error_answer(
+                    "400 Bad Request",
+                    "malformed_request",
+                    "the request is not HTTP as it is accepted here",
+                ),
+            };
+        }
     }
 
     /// Writes the farewell, if the client takes it within a moment.
@@ -138,7 +166,9 @@ impl AsyncRead for ClientStream {
         if self.is_late(cx) {
             if self.is(Phase::Header) {
                 self.enter(Phase::Late);
-                self.farewell = late_answer();
+                // Nothing is known of its request, not even an id.
+                let late = "the request was not sent in time";
+                self.farewell = error_answer("408 Request Timeout", "request_timeout", late);
             }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -148,6 +178,10 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.awaits_header() {
+            self.replace_answer(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
@@ -167,6 +201,10 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.awaits_header() {
+            self.replace_answer(bytes.first().map_or(&[], |first| first));
+            return Poll::Ready(Ok(bytes.iter().map(|part| part.len()).sum()));
+        }
         Pin::new(&mut self.inner).poll_write_vectored(cx, bytes)
     }
 
@@ -175,16 +213,14 @@ impl AsyncWrite for ClientStream {
     }
 }
 
-/// What a client that was too slow with its header is told. Nothing is known of its request, not even an id.
-const LATE_BODY: &str = concat!(
-    r#"{"success":false,"data":null,"error":"request_timeout","#,
-    r#""meta":{"code":408,"message":"the request was not sent in time","request_id":null}}"#
-);
-
-fn late_answer() -> Bytes {
-    let length = LATE_BODY.len();
-    let head = "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nConnection: close\r\n";
-    format!("{head}Content-Length: {length}\r\n\r\n{LATE_BODY}").into()
+/// An answer to a request of which nothing is known, not even an id. The connection ends with it.
+fn error_answer(status: &str, identifier: &str, message: &str) -> Bytes {
+    let code = status.get(..3).unwrap_or_default();
+    let body = format!(
+        r#"{{"success":false,"data":null,"error":"{identifier}","meta":{{"code":{code},"message":"{message}","request_id":null}}}}"#
+    );
+    let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n");
+    format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into()
 }
 
 #[async_trait]

@@ -178,6 +178,10 @@ impl Engine {
         let metered = pipeline
             .limit(admitted, call, facts)
             .map_err(|stopped| Arc::new(self.stopped(head, *stopped, Some(&name))))?;
+        for limit in metered.near_limits() {
+            tracing::warn!(tenant = %known.tenant_id, agent = ?known.agent_id, limit = limit.as_str(), "80 % of a cap are used");
+            self.metrics.quota_warnings.with_label_values(&[limit.as_str()]).inc();
+        }
         match pipeline.enforce(pipeline.judge(metered)) {
             Ok(permit) => Ok(Cleared { permit, tool, path, first, redact_pii }),
             Err(denied) => Err(Arc::new(self.denied(head, *denied).await)),

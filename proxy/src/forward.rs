@@ -1,16 +1,22 @@
-//! Everything that is not a tool call goes to the control plane, without a credential of ours.
+//! Everything that is not a tool call goes to the control plane, without a credential of ours. A proof that it comes
+//! through this sidecar goes along: it makes the control plane believe the client's address, and nothing more.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_core::id::SourceId;
+use aegis_core::sidecar::{FORWARDED_BY, forward_statement};
+use aegis_core::time::Timestamp;
 use pingora::http::RequestHeader;
 use pingora::prelude::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use crate::config::{Config, millis};
+use crate::identity::Identity;
 
 /// Headers by which a request could claim to come from elsewhere; what clients send of them is dropped.
-const CLAIMS: [&str; 4] = ["forwarded", "x-real-ip", "true-client-ip", "x-client-ip"];
+const CLAIMS: [&str; 5] = ["forwarded", "x-real-ip", "true-client-ip", "x-client-ip", FORWARDED_BY];
 /// As are all headers that begin so.
 const CLAIM_PREFIX: &str = "x-forwarded-";
 /// An idle connection to the control plane is kept so long.
@@ -59,11 +65,35 @@ impl ControlPlane {
     }
 }
 
+/// In whose name requests are forwarded.
+#[derive(Debug, Clone)]
+pub struct Forwarder {
+    /// Signs the proof.
+    pub identity: Arc<Identity>,
+    /// The source it is known as.
+    pub source: SourceId,
+}
+
+impl Forwarder {
+    /// That a request with this id came from this address through us.
+    fn proof(&self, client: IpAddr, request_id: &str, now: Timestamp) -> String {
+        let (source, at) = (self.source, now.as_seconds());
+        let signature = self.identity.key().sign(&forward_statement(source, at, client, request_id));
+        format!("{source} {at} {signature}")
+    }
+}
+
 /// Replaces what the client claims about its origin by what is so.
 ///
 /// # Errors
 /// If a value is not a header's.
-pub fn set_origin(header: &mut RequestHeader, client: Option<IpAddr>, request_id: &str) -> Result<()> {
+pub fn set_origin(
+    header: &mut RequestHeader,
+    forwarder: &Forwarder,
+    client: Option<IpAddr>,
+    request_id: &str,
+    now: Timestamp,
+) -> Result<()> {
     let is_claim = |name: &str| CLAIMS.contains(&name) || name.starts_with(CLAIM_PREFIX);
     let claims: Vec<_> = header.headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
     for name in claims {
@@ -71,6 +101,7 @@ pub fn set_origin(header: &mut RequestHeader, client: Option<IpAddr>, request_id
     }
     if let Some(client) = client {
         header.insert_header("X-Forwarded-For", client.to_string())?;
+        header.insert_header(FORWARDED_BY, forwarder.proof(client, request_id, now))?;
     }
     header.insert_header("X-Forwarded-Proto", "http")?;
     if let Some(host) = header.headers.get(http::header::HOST).cloned() {
@@ -82,6 +113,7 @@ pub fn set_origin(header: &mut RequestHeader, client: Option<IpAddr>, request_id
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aegis_core::entropy::SystemEntropy;
 
     #[test]
     fn what_clients_claim_about_their_origin_is_replaced() {
@@ -92,16 +124,24 @@ mod tests {
             ("X-Forwarded-For", "1.2.3.4"),
             ("X-Forwarded-Prefix", "/x"),
             ("X-Real-IP", "1.2.3.4"),
+            ("X-Aegis-Forwarded-By", "somebody"),
             ("Authorization", "Bearer abc"),
         ] {
             header.append_header(name, value).unwrap();
         }
-        set_origin(&mut header, Some(IpAddr::from([10, 0, 0, 7])), "r-1").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let identity = Arc::new(Identity::open(folder.path(), &SystemEntropy).unwrap());
+        let forwarder = Forwarder { identity, source: SourceId::from_uuid(uuid::Uuid::from_u128(1)) };
+        let (client, now) = (IpAddr::from([10, 0, 0, 7]), Timestamp::from_seconds(1_700_000_000));
+        set_origin(&mut header, &forwarder, Some(client), "r-1", now).unwrap();
         let get = |name: &str| header.headers.get(name).and_then(|v| v.to_str().ok());
         assert_eq!(get("x-forwarded-for"), Some("10.0.0.7"));
         assert_eq!(get("x-forwarded-host"), Some("aegis.example"));
         assert_eq!(get("authorization"), Some("Bearer abc"));
         assert_eq!(get("x-request-id"), Some("r-1"));
+        let proof: Vec<&str> = get(FORWARDED_BY).unwrap().split(' ').collect();
+        let statement = forward_statement(forwarder.source, 1_700_000_000, client, "r-1");
+        assert_eq!(forwarder.identity.key().public().verify(&statement, proof[2]), Ok(()));
         assert!(get("forwarded").is_none() && get("x-forwarded-prefix").is_none() && get("x-real-ip").is_none());
     }
 }

@@ -1,8 +1,12 @@
 //! Refusals at the gates: one row per agent, reason and second, with a count, so that no one can fill the ledger.
+//!
+//! A second's counts are in memory only. A kill in between loses them: at most [`FLUSH_INTERVAL`] of refusals, none
+//! of which did anything. A write for each would hand a caller who is refused the disk's time that others pay for.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aegis_core::decision::{Decision, Level, Outcome};
 use aegis_core::entropy::Entropy;
@@ -19,6 +23,8 @@ use parking_lot::Mutex;
 use crate::metrics::Metrics;
 use crate::outbox::{Draft, Durability, Outbox};
 
+/// How often counts become rows.
+pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Different (agent, reason) pairs counted in one second at most.
 pub const PAIRS_MAX: usize = 4_096;
 

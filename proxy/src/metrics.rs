@@ -41,6 +41,8 @@ pub struct Metrics {
     pub bugs: IntCounter,
     /// Gate refusals that could not be counted into a row, for want of room.
     pub refusals_unrecorded: IntCounter,
+    /// Caps that are nearly used up, by limit.
+    pub quota_warnings: IntCounterVec,
     /// Read at scrape time.
     pub gauges: Gauges,
 }
@@ -97,7 +99,18 @@ impl Metrics {
             calls_in_flight: gauge(r, "calls_in_flight", "Calls under way")?,
             connections: gauge(r, "connections", "Connections of clients")?,
             bugs: counter(r, "bugs_total", "Calls that ended in an internal error")?,
-            refusals_unrecorded: counter(r, "refusals_unrecorded_total", "Gate refusals for which no row had room")?,
+            refusals_unrecorded: counter(
+                r,
+                "refusals_unrecorded_total",
+                "Refusals of stages 0 and 2 that were counted and for which no row had room; they are written once a \
+                 second, so a kill loses those of its last second, which this counter cannot tell",
+            )?,
+            quota_warnings: counters(
+                r,
+                "quota_warnings_total",
+                "Caps of which 80 % are used, once a period",
+                &["limit"],
+            )?,
             gauges: Gauges::new(r)?,
             registry,
         })

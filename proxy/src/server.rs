@@ -16,13 +16,12 @@ use crate::admin::Admin;
 use crate::config::{Config, millis};
 use crate::connection::Deadlines;
 use crate::execute::Engine;
-use crate::forward::ControlPlane;
+use crate::forward::{ControlPlane, Forwarder};
+use crate::gate_log;
+use crate::identity::Identity;
 use crate::inflight::InFlight;
 use crate::listener::{self, Listener};
 use crate::service::Service;
-
-/// How often gate refusals are written.
-const GATE_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A sidecar that serves.
 pub struct Running {
@@ -44,12 +43,18 @@ pub struct Running {
 ///
 /// # Errors
 /// If a port cannot be bound.
-pub async fn start(config: &Config, engine: Arc<Engine>, admin: Arc<Admin>) -> io::Result<Running> {
+pub async fn start(
+    config: &Config,
+    engine: Arc<Engine>,
+    identity: Arc<Identity>,
+    admin: Arc<Admin>,
+) -> io::Result<Running> {
     let listener = Listener::bind(&config.listen.address).await?;
     let address = listener.address();
     let in_flight = Arc::new(InFlight::new(config.limits.concurrent_calls, engine.metrics.calls_in_flight.clone()));
     let control = ControlPlane::new(config).ok_or_else(|| io::Error::other("control.url has no host"))?;
-    let service = Service::new(Arc::clone(&engine), control, Arc::clone(&in_flight), config);
+    let forwarder = Forwarder { identity, source: engine.outbox.source() };
+    let service = Service::new(Arc::clone(&engine), (control, forwarder), Arc::clone(&in_flight), config);
     let ca_file = config.control.ca_file.to_str().filter(|path| !path.is_empty()).map(str::to_owned);
     let conf = Arc::new(ServerConf { threads: config.listen.threads, ca_file, ..ServerConf::default() });
     let proxy = Arc::new(http_proxy(&conf, service));
@@ -101,7 +106,7 @@ impl Running {
 }
 
 async fn write_gate_log(engine: Arc<Engine>) {
-    let mut tick = tokio::time::interval(GATE_LOG_INTERVAL);
+    let mut tick = tokio::time::interval(gate_log::FLUSH_INTERVAL);
     loop {
         tick.tick().await;
         engine.gate_log.flush(engine.snapshots.load().data().version).await;

@@ -24,10 +24,10 @@ use tracing::Instrument as _;
 
 use crate::call::{self, CallHead, Target};
 use crate::config::{Config, millis};
-use crate::connection::ClientStream;
+use crate::connection;
 use crate::execute::stream::Streaming;
 use crate::execute::{Answer, Engine};
-use crate::forward::{self, ControlPlane};
+use crate::forward::{self, ControlPlane, Forwarder};
 use crate::inflight::InFlight;
 use crate::reply::Reply;
 use crate::telemetry;
@@ -41,6 +41,7 @@ const UNWANTED_TIME_MAX: Duration = Duration::from_secs(2);
 pub struct Service {
     engine: Arc<Engine>,
     control: ControlPlane,
+    forwarder: Forwarder,
     in_flight: Arc<InFlight>,
     body_bytes: usize,
     body_timeout: Duration,
@@ -56,12 +57,18 @@ pub struct Forwarded {
 
 impl Service {
     /// Serves calls with this engine.
-    pub fn new(engine: Arc<Engine>, control: ControlPlane, in_flight: Arc<InFlight>, config: &Config) -> Self {
+    pub fn new(
+        engine: Arc<Engine>,
+        (control, forwarder): (ControlPlane, Forwarder),
+        in_flight: Arc<InFlight>,
+        config: &Config,
+    ) -> Self {
         Self {
             clock: Arc::clone(&engine.clock),
             entropy: Arc::clone(&engine.entropy),
             engine,
             control,
+            forwarder,
             in_flight,
             body_bytes: config.limits.body_bytes,
             body_timeout: millis(config.timeouts.body_ms),
@@ -125,7 +132,11 @@ impl Service {
         if declared.is_some_and(|length| length > self.body_bytes) {
             return Err(too_large);
         }
-        let broken = |_| Refusal::MalformedBody { detail: "the body broke off or is framed wrongly".into() };
+        // Pingora's own read timeout may be the first to notice.
+        let broken = |e: Box<Error>| match e.etype() {
+            ErrorType::ReadTimedout => Refusal::RequestTimeout,
+            _ => Refusal::MalformedBody { detail: "the body broke off or is framed wrongly".into() },
+        };
         if headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
             session.as_downstream_mut().write_continue_response().await.map_err(broken)?;
         }
@@ -213,9 +224,7 @@ impl ProxyHttp for Service {
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Forwarded) -> Result<()> {
         let downstream = session.as_downstream_mut();
-        if let Some(client) = downstream.stream().and_then(|s| s.as_any().downcast_ref::<ClientStream>()) {
-            client.header_done();
-        }
+        connection::header_done(downstream);
         downstream.set_write_timeout(Some(self.write_timeout));
         downstream.set_read_timeout(Some(self.body_timeout));
         let claimed = downstream.get_header("x-request-id").and_then(|v| v.to_str().ok()).and_then(RequestId::parse);
@@ -246,7 +255,8 @@ impl ProxyHttp for Service {
         upstream_request: &mut RequestHeader,
         ctx: &mut Forwarded,
     ) -> Result<()> {
-        forward::set_origin(upstream_request, client_address(session), ctx.request_id.as_str())
+        let (client, now) = (client_address(session), self.clock.now());
+        forward::set_origin(upstream_request, &self.forwarder, client, ctx.request_id.as_str(), now)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Forwarded) -> FailToProxy {

@@ -62,24 +62,30 @@ impl Telemetry {
     }
 }
 
-/// The span of one call. If traces are exported, the call's trace goes on from this span.
+/// The span of one call. If traces are exported, the call's trace goes on from this span: as a child of the caller's,
+/// and sampled as the caller says; else sampled, and in a trace of the exporter's naming unless the caller named it.
 pub fn call_span(trace: &mut Trace) -> tracing::Span {
-    let span = tracing::info_span!("call", otel.kind = "server", trace_id = %trace.id(), tool = tracing::field::Empty);
-    let parent = SpanContext::new(
-        TraceId::from_bytes(trace.trace_id),
-        SpanId::from_bytes(trace.parent.unwrap_or(trace.span_id)),
-        TraceFlags::new(u8::from(trace.sampled)),
-        true,
-        TraceState::default(),
-    );
-    // Without an exporter there is no span to continue from: ours stays.
-    if span.set_parent(opentelemetry::Context::new().with_remote_span_context(parent)).is_ok() {
-        let context = span.context();
-        let own = context.span().span_context().span_id();
-        if own != SpanId::INVALID {
-            trace.span_id = own.to_bytes();
-        }
+    let (id, tool) = (tracing::field::Empty, tracing::field::Empty);
+    let span = tracing::info_span!("call", otel.kind = "server", trace_id = id, tool);
+    if trace.is_callers {
+        let parent = SpanContext::new(
+            TraceId::from_bytes(trace.trace_id),
+            SpanId::from_bytes(trace.parent.unwrap_or(trace.span_id)),
+            TraceFlags::new(u8::from(trace.sampled || trace.parent.is_none())),
+            true,
+            TraceState::default(),
+        );
+        // Without an exporter there is no span to give a parent to.
+        let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(parent));
     }
+    let context = span.context();
+    let own = context.span().span_context().clone();
+    if own.is_valid() {
+        trace.trace_id = own.trace_id().to_bytes();
+        trace.span_id = own.span_id().to_bytes();
+        trace.sampled = own.is_sampled();
+    }
+    span.record("trace_id", tracing::field::display(trace.id()));
     span
 }
 

@@ -7,6 +7,8 @@ use aegis_core::entropy::{self, Entropy};
 pub struct Trace {
     /// The trace.
     pub trace_id: [u8; 16],
+    /// Whether the caller named the trace; else it is ours to name.
+    pub is_callers: bool,
     /// The caller's span, if it told one.
     pub parent: Option<[u8; 8]>,
     /// Our own span.
@@ -20,10 +22,11 @@ impl Trace {
     pub fn read(traceparent: Option<&str>, trace_id: Option<&str>, entropy: &dyn Entropy) -> Self {
         let span_id = entropy::random(entropy);
         if let Some((trace_id, parent, sampled)) = traceparent.and_then(parse) {
-            return Self { trace_id, parent: Some(parent), span_id, sampled };
+            return Self { trace_id, is_callers: true, parent: Some(parent), span_id, sampled };
         }
         let given = trace_id.and_then(read_hex::<16>);
-        Self { trace_id: given.unwrap_or_else(|| entropy::random(entropy)), parent: None, span_id, sampled: false }
+        let (is_callers, trace_id) = (given.is_some(), given.unwrap_or_else(|| entropy::random(entropy)));
+        Self { trace_id, is_callers, parent: None, span_id, sampled: false }
     }
 
     /// The `traceparent` for what we call.

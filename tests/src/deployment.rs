@@ -81,7 +81,7 @@ pub struct Deployment {
     control: Program,
     control_process: Option<Process>,
     control_url: String,
-    _ports: Ports,
+    ports: Ports,
     dir: TempDir,
 }
 
@@ -105,18 +105,8 @@ impl Deployment {
 
         let (upstream, hostile) = (Upstream::start().await, Hostile::start().await);
         write_tools(dir.path(), &upstream, &hostile);
-        let mut sidecars = Vec::new();
-        for n in 0..count {
-            let token =
-                if n == 0 { bootstrap["join_token"].clone() } else { join_token(&control, &admin.tenant_id).await };
-            let mut sidecar = sidecar(dir.path(), &ports, n, &http, &control_url, overrides);
-            std::fs::write(dir.path().join(format!("join-token-{n}")), token.as_str().expect("a join token"))
-                .expect("a file");
-            sidecar.start().await;
-            sidecars.push(sidecar);
-        }
-        Self {
-            sidecars,
+        let mut deployment = Self {
+            sidecars: Vec::new(),
             upstream,
             hostile,
             admin,
@@ -124,9 +114,29 @@ impl Deployment {
             control,
             control_process: Some(control_process),
             control_url,
-            _ports: ports,
+            ports,
             dir,
+        };
+        for _ in 0..count {
+            let mut sidecar = deployment.new_sidecar(overrides).await;
+            sidecar.start().await;
+            deployment.sidecars.push(sidecar);
         }
+        deployment
+    }
+
+    /// One more sidecar, with a join token of its own; neither started nor among `sidecars` yet.
+    pub async fn new_sidecar(&self, overrides: &[(&str, &str)]) -> Sidecar {
+        let n = u16::try_from(self.sidecars.len()).expect("few sidecars");
+        let token = join_token(&self.control, &self.admin.tenant_id).await;
+        let file = self.path(&format!("join-token-{n}"));
+        std::fs::write(file, token.as_str().expect("a join token")).expect("a file");
+        sidecar(self.dir.path(), &self.ports, n, &self.admin.http, &self.control_url, overrides)
+    }
+
+    /// The control plane's port.
+    pub fn control_port(&self) -> u16 {
+        self.ports.port(CONTROL_PORT)
     }
 
     /// The first sidecar's address.

@@ -10,10 +10,12 @@
 )]
 
 pub mod client;
+pub mod collector;
 pub mod deployment;
 pub mod hostile;
 pub mod ports;
 pub mod process;
 pub mod repository;
+pub mod tls;
 pub mod upstream;
 pub mod wait;

@@ -5,12 +5,10 @@ use aegis_core::principal::Subject;
 use aegis_core::sidecar::{Heartbeat, HeartbeatAck, TOOLS_MAX};
 use aegis_store::ledger::checkpoint;
 use aegis_store::{item, propagation, source};
-use axum::Extension;
 use axum::extract::State;
 
 use super::enrolment::VERSION_MAX;
 use crate::caller::Caller;
-use crate::context::RequestContext;
 use crate::envelope::Bare;
 use crate::error::{ApiError, Issues};
 use crate::extract::{Body, RequestBody};
@@ -45,7 +43,6 @@ pub(super) fn source_of(caller: &Caller) -> Result<SourceId, ApiError> {
 /// `POST /internal/sidecar/heartbeat`.
 pub(super) async fn heartbeat(
     State(app): State<App>,
-    Extension(context): Extension<RequestContext>,
     caller: Caller,
     Body(beat): Body<Heartbeat>,
 ) -> Result<Bare<HeartbeatAck>, ApiError> {
@@ -65,7 +62,7 @@ pub(super) async fn heartbeat(
     propagation::note(&mut db, source, before, beat.snapshot_version, beat.snapshot_applied_at).await?;
     let version = item::change_number(&mut db).await?;
     db.commit().await?;
-    app.sidecar_addresses.insert(context.peer, ());
+    app.sidecar_keys.insert(source, known.identity);
     Ok(Bare(HeartbeatAck { at: now, version }))
 }
 

@@ -4,6 +4,8 @@
 //! `POST /enroll` (join token) · `POST /renew` (identity proof) · `GET /watch?since=N` (NDJSON of
 //! [`WatchFrame`]) · `POST /heartbeat`. Entries go to `POST /internal/audit/entries`.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Level;
@@ -20,6 +22,12 @@ pub const WATCH_PING_S: u64 = 5;
 pub const HEARTBEAT_S: u64 = 10;
 /// Lifetime of a sidecar credential, seconds.
 pub const SIDECAR_CREDENTIAL_TTL_S: i64 = 3_600;
+/// The header in which a sidecar proves that it forwards a request: source id, unix seconds and the identity key's
+/// signature over [`forward_statement`] in base64, with spaces between. It makes `X-Forwarded-For` believed and grants
+/// nothing else: who calls is said by the client's own credential.
+pub const FORWARDED_BY: &str = "x-aegis-forwarded-by";
+/// Seconds a proof of forwarding may be off the control plane's clock.
+pub const FORWARD_SKEW_MAX_S: u64 = 60;
 /// Tools one sidecar may announce at most.
 pub const TOOLS_MAX: usize = 2_000;
 /// What the identity key signs to prove the source: this, then source id, newline, `issued_at`.
@@ -76,6 +84,11 @@ pub struct EnrollRequest {
 
 /// What the identity key signs at enrolment, before the join token's digest in hex.
 pub const ENROLL_CONTEXT: &str = "aegis-enroll/1\n";
+
+/// What the identity key signs for a forwarded request: who forwards it, when, from which address, under which id.
+pub fn forward_statement(source: SourceId, at_s: i64, client: IpAddr, request_id: &str) -> Vec<u8> {
+    format!("aegis-forward/1\n{source}\n{at_s}\n{client}\n{request_id}").into_bytes()
+}
 
 /// `POST /internal/sidecar/renew`, no credential but the proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,6 +17,9 @@ pub use tenant::AGENTS_MAX;
 
 use crate::refusal::{LimitReached, LimitType};
 
+/// Part of a monthly or cost cap, in percent, from which its use is warned of.
+pub const WARN_PERCENT: u64 = 80;
+
 /// One call that asks to be counted. The tenant is part of every question: there is no counter without it.
 #[derive(Debug, Clone, Copy)]
 pub struct CountRequest {
@@ -69,6 +72,8 @@ pub struct Counted {
     pub reservation: Reservation,
     /// All limits and what is left of them.
     pub limits: Vec<LimitView>,
+    /// Monthly and cost caps of which [`WARN_PERCENT`] are used with this call: each is told once in its period.
+    pub near: Vec<LimitType>,
 }
 
 /// Counts calls and money. Checking and counting are one atomic step; only admitted calls count.

@@ -260,7 +260,7 @@ impl Pipeline<'_> {
         let action = enforcement::effective(&judged.verdict, &judged.in_force);
         let mut record = record(&judged, action);
         let Judged { metered, .. } = judged;
-        let Metered { call, payload, tool, counted: Counted { reservation, limits }, .. } = metered;
+        let Metered { call, payload, tool, counted: Counted { reservation, limits, .. }, .. } = metered;
         record.approval = approval;
         let Some(refusal) = refusal else {
             record.timeline.close(Stage::Enforcement, StageOutcome::Pass, began, self.clock);

@@ -122,3 +122,25 @@ async fn a_client_that_leaves_before_its_answer_leaves_one_row() {
     let (decisions, _) = harness.rows_when(|decisions, _| !decisions.is_empty()).await;
     assert_eq!(decisions.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_http_is_answered_with_an_envelope() {
+    let harness = Harness::start().await;
+    let cases = [
+        ("\u{1}\u{2}\u{3} no such thing\r\n\r\n".to_owned(), 400, "malformed_request"),
+        ("GET / HTTP/9.9\r\nHost: x\r\n\r\n".to_owned(), 400, "malformed_request"),
+        ("GET / HTTP/1.1\r\nHost: x\r\nbad name: 1\r\n\r\n".to_owned(), 400, "malformed_request"),
+        (head("Content-Length: 1\r\nContent-Length: 2\r\n"), 400, "malformed_request"),
+        (format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "x-a: b\r\n".repeat(400)), 400, "malformed_request"),
+        ("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n".to_owned(), 405, "method_not_allowed"),
+    ];
+    for (request, status, identifier) in cases {
+        let mut socket = connect(&harness).await;
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let answer = rest(socket).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{request}\n---\n{answer}"));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request}\n---\n{answer}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!((&body["error"], &body["meta"]["code"]), (&identifier.into(), &status.into()), "{request}");
+    }
+}

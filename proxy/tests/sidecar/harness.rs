@@ -106,9 +106,10 @@ impl Harness {
         let platform = Arc::new(PlatformBundle::embedded().unwrap());
         let data = Snapshot::default().with(items(), 1, now());
         let snapshots = Snapshots::new(DecisionSnapshot::build(data, "test", None, &platform));
-        let engine = Arc::new(engine(&config, &folder, &upstream, snapshots));
+        let identity = Arc::new(Identity::open(folder.path(), &SystemEntropy).unwrap());
+        let engine = Arc::new(engine(&config, &folder, Arc::clone(&identity), &upstream, snapshots));
         let admin = Admin::start(config.listen.admin).await.unwrap();
-        let running = server::start(&config, Arc::clone(&engine), admin).await.unwrap();
+        let running = server::start(&config, Arc::clone(&engine), identity, admin).await.unwrap();
         Self {
             base: format!("http://{}", running.address.unwrap()),
             admin: format!("http://{}", running.admin),
@@ -208,10 +209,15 @@ pub(crate) fn now() -> Timestamp {
     SystemClock::new().now()
 }
 
-fn engine(config: &Config, folder: &tempfile::TempDir, upstream: &Upstream, snapshots: Snapshots) -> Engine {
+fn engine(
+    config: &Config,
+    folder: &tempfile::TempDir,
+    identity: Arc<Identity>,
+    upstream: &Upstream,
+    snapshots: Snapshots,
+) -> Engine {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let entropy = Arc::new(SystemEntropy);
-    let identity = Arc::new(Identity::open(folder.path(), &*entropy).unwrap());
     let author = Author {
         identity,
         source: SourceId::from_uuid(Uuid::from_u128(21)),

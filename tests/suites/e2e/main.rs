@@ -6,6 +6,7 @@ mod evidence;
 mod first_call;
 mod foreign;
 mod push;
+mod transport;
 mod upstreams;
 
 /// Makes each test run on SQLite and on PostgreSQL.

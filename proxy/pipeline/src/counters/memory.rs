@@ -153,6 +153,7 @@ fn restore(state: &CountersState, now: Timestamp) -> TenantCounts {
             day,
             cost: kept.day_cost_micro_usd,
             cool_down: kept.cool_down_until.map(|until| CoolDown { length, until }),
+            cost_warned: false,
         };
         (*id, agent)
     }));

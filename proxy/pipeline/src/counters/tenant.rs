@@ -9,7 +9,7 @@ use aegis_core::time::Timestamp;
 
 use crate::counters::bucket::{Bucket, Rate};
 use crate::counters::cool_down::CoolDown;
-use crate::counters::{CountRequest, Counted, LimitView, Reservation};
+use crate::counters::{CountRequest, Counted, LimitView, Reservation, WARN_PERCENT};
 use crate::refusal::{LimitReached, LimitType};
 
 /// Agents counted per tenant at most. Only those that could be forgotten without loss make room; if there are
@@ -27,6 +27,9 @@ pub(crate) struct TenantCounts {
     pub(crate) agents: HashMap<AgentId, AgentCounts>,
     /// First instant of the next UTC month: so that the calendar is asked once a month.
     month_end: Timestamp,
+    /// Whether the use of this month's calls, and of this day's money, was warned of.
+    month_warned: bool,
+    cost_warned: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -36,11 +39,13 @@ pub(crate) struct AgentCounts {
     pub(crate) day: i64,
     pub(crate) cost: MicroUsd,
     pub(crate) cool_down: Option<CoolDown>,
+    /// Whether the use of this day's money was warned of.
+    pub(crate) cost_warned: bool,
 }
 
 impl AgentCounts {
     fn new(now: Timestamp, day: i64) -> Self {
-        Self { bucket: Bucket::full(now), rate: None, day, cost: MicroUsd::ZERO, cool_down: None }
+        Self { bucket: Bucket::full(now), rate: None, day, cost: MicroUsd::ZERO, cool_down: None, cost_warned: false }
     }
 
     /// What it spent on `day`: nothing, if it was last seen on another.
@@ -66,6 +71,8 @@ impl TenantCounts {
             month_used: 0,
             agents: HashMap::new(),
             month_end: now.next_month(),
+            month_warned: false,
+            cost_warned: false,
         }
     }
 
@@ -75,11 +82,13 @@ impl TenantCounts {
             self.day = now.day();
             self.day_used = 0;
             self.day_cost = MicroUsd::ZERO;
+            self.cost_warned = false;
         }
         if now >= self.month_end {
             self.month = now.month_start();
             self.month_end = now.next_month();
             self.month_used = 0;
+            self.month_warned = false;
         }
     }
 
@@ -88,7 +97,8 @@ impl TenantCounts {
         let day = self.day;
         if let Some(known) = self.agents.get(&id) {
             let cost = known.cost_on(day);
-            return Some(AgentCounts { day, cost, ..*known });
+            let cost_warned = known.cost_warned && known.day == day;
+            return Some(AgentCounts { day, cost, cost_warned, ..*known });
         }
         if self.agents.len() >= AGENTS_MAX {
             self.agents.retain(|_, agent| !agent.can_be_forgotten(day, now));
@@ -138,10 +148,30 @@ impl TenantCounts {
         self.month_used = self.month_used.saturating_add(1);
         self.day_cost = self.day_cost.plus(request.cost);
         agent.cost = agent.cost.plus(request.cost);
+        let near = self.near(request, &mut agent);
         self.agents.insert(request.agent_id, agent);
         let reservation =
             Reservation { tenant_id: request.tenant_id, agent_id: request.agent_id, day: self.day, cost: request.cost };
-        Ok(Counted { reservation, limits: self.views(request, &agent, now) })
+        Ok(Counted { reservation, limits: self.views(request, &agent, now), near })
+    }
+
+    /// The caps that are now used so far that somebody should know, and were not before.
+    fn near(&mut self, request: &CountRequest, agent: &mut AgentCounts) -> Vec<LimitType> {
+        let far = |used: u64, cap: u64| u128::from(used) * 100 >= u128::from(cap) * u128::from(WARN_PERCENT);
+        let limits = &request.limits;
+        let month = limits.monthly_request_cap.is_some_and(|cap| far(self.month_used, cap));
+        let spent = |cap: Option<MicroUsd>, cost: MicroUsd| cap.is_some_and(|c| far(cost.as_micros(), c.as_micros()));
+        let by_tenant = spent(limits.daily_cost_cap_micro_usd, self.day_cost);
+        let by_agent = spent(request.agent_cost_cap, agent.cost);
+        let told = [
+            (month, &mut self.month_warned, LimitType::TenantMonthlyRequest),
+            (by_tenant, &mut self.cost_warned, LimitType::TenantCost),
+            (by_agent, &mut agent.cost_warned, LimitType::AgentCost),
+        ];
+        let news = told.into_iter().filter_map(|(is_far, warned, limit)| {
+            (is_far && !std::mem::replace(warned, *warned || is_far)).then_some(limit)
+        });
+        news.collect()
     }
 
     fn day_left(&self, now: Timestamp) -> Duration {

@@ -192,3 +192,32 @@ fn what_is_left_is_told() {
     ];
     assert_eq!(left, expected);
 }
+
+#[test]
+fn the_use_of_monthly_and_cost_caps_is_warned_of_once_a_period() {
+    let counters = MemoryCounters::default();
+    let caps = Limits {
+        monthly_request_cap: Some(11),
+        daily_cost_cap_micro_usd: Some(MicroUsd::from_micros(100)),
+        ..limits()
+    };
+    let request = CountRequest {
+        cost: MicroUsd::from_micros(10),
+        agent_cost_cap: Some(MicroUsd::from_micros(50)),
+        ..request(caps)
+    };
+    let told = |now| counters.admit(&request, now).map(|counted| counted.near).unwrap_or_default();
+    let near: Vec<_> = (0..5).map(|_| told(NOW)).collect();
+    assert_eq!(near, [vec![], vec![], vec![], vec![LimitType::AgentCost], vec![]]);
+    let others = CountRequest { agent_id: agent_id(2), agent_cost_cap: None, ..request };
+    let near: Vec<_> = (0..4).map(|_| counters.admit(&others, NOW).unwrap().near).collect();
+    assert_eq!(near, [vec![], vec![], vec![LimitType::TenantCost], vec![LimitType::TenantMonthlyRequest]]);
+    // A new day: money again, the month's calls not.
+    let tomorrow = NOW.plus(Duration::from_hours(24));
+    let reservation = counters.admit(&CountRequest { cost: MicroUsd::from_micros(85), ..others }, tomorrow).unwrap();
+    assert_eq!(reservation.near, [LimitType::TenantCost]);
+    // What is given back and spent again is no news.
+    counters.settle(reservation.reservation, MicroUsd::ZERO, tomorrow);
+    let again = CountRequest { cost: MicroUsd::from_micros(85), ..others };
+    assert_eq!(counters.admit(&again, tomorrow).unwrap().near, []);
+}

@@ -13,7 +13,7 @@ use aegis_core::tool_call::ToolCall;
 use crate::counters::{Counted, Counters, LimitView, Reservation};
 use crate::facts::{RequestFacts, ToolFacts};
 use crate::record::{CallRecord, KnownCaller, PolicyInForce};
-use crate::refusal::Refusal;
+use crate::refusal::{LimitType, Refusal};
 use crate::snapshot::DecisionSnapshot;
 use crate::stages::auth::{Caller, Identified};
 use crate::stages::decision::Verdict;
@@ -74,6 +74,11 @@ impl Metered {
     /// All limits and what is left of them, for `RateLimit-*` headers.
     pub fn limits(&self) -> &[LimitView] {
         &self.counted.limits
+    }
+
+    /// Monthly and cost caps that are nearly used up with this call; each is told once in its period.
+    pub fn near_limits(&self) -> &[LimitType] {
+        &self.counted.near
     }
 }
 
