@@ -144,6 +144,7 @@ fn tenant(id: TenantId) -> TenantRecord {
         degraded_mode_policy: DegradedModePolicy::AllowWithAudit,
         weights: SignalWeights::default(),
         redact_pii: false,
+        mfa_enforced: false,
     }
 }
 

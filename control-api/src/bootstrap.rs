@@ -132,6 +132,7 @@ fn first_tenant(id: TenantId, name: &str) -> TenantRecord {
         weights: SignalWeights::default(),
         rpm_limit: Some(BOOTSTRAP_RPM),
         redact_pii: false,
+        mfa_enforced: false,
     }
 }
 

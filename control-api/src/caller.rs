@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegis_core::id::{AgentId, RequestId, TenantId};
+use aegis_core::id::{AgentId, ApiKeyId, RequestId, TenantId};
 use aegis_core::principal::{Claims, Principal, Subject};
 use aegis_core::tenant::TenantStatus;
 use aegis_core::time::Timestamp;
+use aegis_store::api_key;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -130,6 +131,9 @@ async fn check(app: &App, gate: Gate, request: &Parts) -> Result<Caller, ApiErro
     if !gate.level.admits(&principal) {
         return Err(ApiError::Forbidden(gate.level));
     }
+    if let Subject::ApiKey { id, .. } = principal.subject {
+        note_use(app, tenant_id, id);
+    }
     Ok(Caller {
         principal: Arc::new(principal),
         claims: claims.map(Arc::new),
@@ -137,6 +141,25 @@ async fn check(app: &App, gate: Gate, request: &Parts) -> Result<Caller, ApiErro
         tenant_id,
         request_id: context.request_id.clone(),
     })
+}
+
+/// Writes down that an API key was used, now and then and beside the request.
+fn note_use(app: &App, tenant: TenantId, key: ApiKeyId) {
+    if app.keys_noted.contains_key(&key) {
+        return;
+    }
+    app.keys_noted.insert(key, ());
+    let (app, now) = (Arc::clone(app), app.clock.now());
+    tokio::spawn(async move {
+        let noted = async {
+            let mut db = app.store.upkeep_of(tenant).await?;
+            api_key::note_use(&mut db, tenant, key, now).await?;
+            db.commit().await
+        };
+        if let Err(fault) = noted.await {
+            tracing::warn!(%fault, %key, "the use of an API key could not be noted");
+        }
+    });
 }
 
 fn tenant(headers: &HeaderMap, allowed: &[TenantId], optional: bool) -> Result<Option<TenantId>, ApiError> {

@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) metrics: Metrics,
     /// What it limits.
     pub(crate) limits: Limits,
+    /// Where it hands over mail.
+    pub(crate) smtp: Smtp,
 }
 
 /// `[listen]`
@@ -104,6 +106,23 @@ pub(crate) struct Limits {
     pub(crate) public_requests_per_second: NonZeroU32,
 }
 
+/// `[smtp]`
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Smtp {
+    /// `smtps://user:password@host:465`, `smtp://…?tls=required`; no mail is sent if empty.
+    pub(crate) url: String,
+    /// Who the mail is from.
+    pub(crate) from: String,
+}
+
+impl std::fmt::Debug for Smtp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The address holds a password.
+        f.debug_struct("Smtp").field("is_set", &!self.url.is_empty()).field("from", &self.from).finish()
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -117,6 +136,7 @@ impl Default for Config {
             otlp: Otlp::default(),
             metrics: Metrics::default(),
             limits: Limits::default(),
+            smtp: Smtp::default(),
         }
     }
 }
@@ -175,6 +195,9 @@ impl Config {
         }
         if !self.metrics.listen.is_empty() && self.metrics_address().is_none() {
             return invalid("metrics.listen", "must be an address and a port, such as 127.0.0.1:9090");
+        }
+        if !self.smtp.url.is_empty() && !self.smtp.from.contains('@') {
+            return invalid("smtp.from", "must be an e-mail address when smtp.url is set");
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, Detail};
+use crate::etag::ETag;
 
 /// A successful answer with its payload.
 #[derive(Debug)]
@@ -40,6 +41,12 @@ impl<T> Answer<T> {
     pub(crate) fn paged(mut self, total: u64, next_cursor: Option<String>) -> Self {
         self.meta.insert("total".into(), total.into());
         self.meta.insert("next_cursor".into(), next_cursor.into());
+        self
+    }
+
+    /// Names the state that the answer shows.
+    pub(crate) fn etag(mut self, etag: &ETag) -> Self {
+        self.headers.push((header::ETAG, etag.header()));
         self
     }
 

@@ -132,6 +132,9 @@ pub(crate) enum ApiError {
         /// Facts.
         data: Value,
     },
+    /// The object is no longer as `If-Match` says.
+    #[error("the object was changed meanwhile: read it again")]
+    PreconditionFailed,
     /// The body is not `application/json`.
     #[error("the body must be {0}")]
     UnsupportedMediaType(&'static str),
@@ -211,6 +214,7 @@ impl ApiError {
             Self::MalformedBody(_) => (StatusCode::BAD_REQUEST, "malformed_body"),
             Self::Validation(_) => (StatusCode::UNPROCESSABLE_ENTITY, "validation_failed"),
             Self::Unprocessable { error, .. } => (StatusCode::UNPROCESSABLE_ENTITY, error),
+            Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
             Self::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
@@ -241,6 +245,7 @@ impl ApiError {
             | Self::MethodNotAllowed
             | Self::MalformedBody(_)
             | Self::Validation(_)
+            | Self::PreconditionFailed
             | Self::UnsupportedMediaType(_)
             | Self::RequestTimeout
             | Self::Unavailable { .. }

@@ -156,6 +156,15 @@ fn parameters(operation: &Operation) -> Vec<Parameter> {
         parameters.push(header("X-Tenant-ID", required, Some("uuid"), "The tenant; must be the credential's own."));
         parameters.push(header("X-Agent-ID", Required::False, Some("uuid"), "The agent; for an agent its own."));
     }
+    if operation.takes_idempotency_key() {
+        let meaning = "1-128 visible characters: a repetition with the same key within 24 hours changes nothing and \
+                       gets the first answer again.";
+        parameters.push(header("X-Idempotency-Key", Required::False, None, meaning));
+    }
+    if operation.has_etag && operation.method != http::Method::GET {
+        let meaning = "The `ETag` of the state to change; otherwise 412.";
+        parameters.push(header("If-Match", Required::False, None, meaning));
+    }
     parameters.push(header("X-Request-ID", Required::False, None, "Made if absent; returned."));
     parameters
 }
@@ -217,6 +226,16 @@ fn failures(operation: &Operation) -> BTreeMap<u16, Vec<Failure>> {
         all.insert(failure(401, "invalid_token", "the credential is missing, expired, forged or revoked"));
         all.insert(failure(403, "insufficient_role", "the role does not reach the operation's level"));
         all.insert(failure(403, "tenant_mismatch", "the credential belongs to another tenant"));
+    }
+    if operation.takes_idempotency_key() {
+        all.insert(failure(409, "idempotency_answer_lost", "done before with this key; its answer was not kept"));
+        all.insert(failure(409, "idempotency_in_progress", "a request with this key is under way"));
+        all.insert(failure(409, "too_many_idempotency_keys", "too many keys within 24 hours"));
+        all.insert(failure(422, "idempotency_key_reused", "the key was used for another request"));
+        all.insert(failure(422, "validation_failed", "a field is missing, unknown or out of range; see meta.details"));
+    }
+    if operation.has_etag && operation.method != http::Method::GET {
+        all.insert(failure(412, "precondition_failed", "the object is no longer as If-Match says"));
     }
     if operation.draft.body.is_some() {
         all.insert(failure(400, "malformed_body", "the body is not JSON with one reading"));

@@ -20,6 +20,7 @@ use crate::caller::{Caller, Gate, admit};
 use crate::envelope::{Answer, Bare};
 use crate::error::ApiError;
 use crate::extract::{Body, Path, Query, RequestBody};
+use crate::idempotency;
 use crate::state::App;
 use crate::tag::Tag;
 
@@ -188,6 +189,8 @@ pub(crate) struct Operation {
     pub(crate) plain: Option<(&'static str, &'static str)>,
     /// The status of success.
     pub(crate) success: u16,
+    /// Whether the answer has an `ETag`, which writes compare with `If-Match`.
+    pub(crate) has_etag: bool,
     /// What the signature says.
     pub(crate) draft: Draft,
     router: MethodRouter<App>,
@@ -236,6 +239,7 @@ impl Operation {
             failures: BTreeSet::new(),
             plain: None,
             success: 200,
+            has_etag: false,
             draft,
             router: on(filter, handler),
         }
@@ -250,6 +254,12 @@ impl Operation {
     /// Success is 201.
     pub(crate) fn creates(mut self) -> Self {
         self.success = 201;
+        self
+    }
+
+    /// The answer has an `ETag`; a write honours `If-Match`.
+    pub(crate) fn etag(mut self) -> Self {
+        self.has_etag = true;
         self
     }
 
@@ -278,10 +288,22 @@ impl Operation {
         self
     }
 
+    /// Whether `X-Idempotency-Key` is honoured: on every write of a principal. Sidecars have sequence numbers instead.
+    pub(crate) fn takes_idempotency_key(&self) -> bool {
+        let has_principal = !matches!(self.gate.level, Level::Public | Level::Service);
+        has_principal && idempotency::applies(&self.method)
+    }
+
     /// The route with its gate.
     pub(crate) fn mount(&self, app: &App) -> MethodRouter<App> {
         match self.gate.level {
             Level::Public => self.router.clone().layer(from_fn_with_state(app.clone(), crate::throttle::public)),
+            // The last layer is the outermost: keys belong to admitted principals.
+            _ if self.takes_idempotency_key() => self
+                .router
+                .clone()
+                .layer(from_fn_with_state(app.clone(), idempotency::once))
+                .layer(from_fn_with_state((app.clone(), self.gate), admit)),
             _ => self.router.clone().layer(from_fn_with_state((app.clone(), self.gate), admit)),
         }
     }

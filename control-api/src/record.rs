@@ -1,5 +1,6 @@
 //! Ledger entries of management writes, with who did it and in which request.
 
+use aegis_core::id::RequestId;
 use aegis_ledger::entry::Body;
 use aegis_ledger::rows::{Admin, TEXT_MAX};
 use serde_json::{Map, Value};
@@ -15,12 +16,21 @@ pub(crate) fn admin<const N: usize>(caller: &Caller, action: &str, object: Strin
         .filter(|(_, value)| !value.is_null())
         .map(|(name, value)| (name.to_owned(), cut(value)))
         .collect();
+    entry(&caller.label(), caller.request_id(), action, object, detail)
+}
+
+/// As [`admin`], by somebody who became known only through the request itself, such as an invited user.
+pub(crate) fn by(actor: &str, request_id: &RequestId, action: &str, object: String) -> Body {
+    entry(actor, request_id, action, object, Map::new())
+}
+
+fn entry(actor: &str, request_id: &RequestId, action: &str, object: String, detail: Map<String, Value>) -> Body {
     Body::Admin(Admin {
-        actor: caller.label(),
+        actor: actor.to_owned(),
         action: action.to_owned(),
         object,
         detail,
-        request_id: caller.request_id().to_string(),
+        request_id: request_id.to_string(),
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_core::entropy::Entropy;
-use aegis_core::id::{SourceId, TenantId};
+use aegis_core::id::{ApiKeyId, SourceId, TenantId};
 use aegis_core::time::{Clock, Monotonic};
 use aegis_ledger::signing::PublicKey;
 use aegis_pipeline::credential::TokenCache;
@@ -20,6 +20,7 @@ use crate::api::STREAMS_MAX;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::lockout::{FailureWindow, Lockout};
+use crate::mail::Mail;
 use crate::metrics::Metrics;
 use crate::password::Passwords;
 use crate::presence::{PRESENCES_MAX, Presence};
@@ -41,6 +42,10 @@ const EXPORTS_MAX: usize = 8;
 const RECORDS: &str = "checkpoints";
 /// Sidecars whose keys are at hand at once.
 const SIDECAR_KEYS_MAX: u64 = 10_000;
+/// API keys whose use is remembered at once.
+const KEYS_NOTED_MAX: u64 = 100_000;
+/// How often the use of an API key is written down at most.
+const NOTED_EVERY: Duration = Duration::from_mins(1);
 /// The first wait; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 
@@ -67,6 +72,10 @@ pub(crate) struct AppState {
     pub(crate) token_cache: TokenCache,
     /// Issues tokens.
     pub(crate) signer: TokenSigner,
+    /// Sends mail, if configured.
+    pub(crate) mail: Option<Mail>,
+    /// API keys whose use was noted lately.
+    pub(crate) keys_noted: Cache<ApiKeyId, ()>,
     /// Checks passwords.
     pub(crate) passwords: Passwords,
     /// Failed logins by account.
@@ -114,6 +123,8 @@ impl AppState {
             platform: Arc::new(PlatformBundle::embedded()?),
             token_cache: TokenCache::default(),
             signer,
+            mail: Mail::new(&config.smtp)?,
+            keys_noted: Cache::builder().max_capacity(KEYS_NOTED_MAX).time_to_live(NOTED_EVERY).build(),
             passwords: Passwords::new(Arc::clone(&entropy))?,
             account_lockout: Lockout::new(ACCOUNT_FAILURES_FREE, FIRST_WAIT),
             address_lockout: Lockout::new(ADDRESS_FAILURES_FREE, FIRST_WAIT),

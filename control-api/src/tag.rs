@@ -7,6 +7,12 @@ words! {
     pub(crate) enum Tag {
         /// Tokens, credentials, users, tenants.
         Auth = "auth",
+        /// People of the tenant.
+        Users = "users",
+        /// Long-lived credentials of programs.
+        ApiKeys = "API Keys",
+        /// The tenants of the deployment.
+        Admin = "admin",
         /// Agents and their permissions.
         Agents = "agents",
         /// Tools that are announced, granted or seen.
@@ -39,6 +45,9 @@ impl Tag {
     pub(crate) const fn description(self) -> &'static str {
         match self {
             Self::Auth => "Tokens, agent credentials, users and tenants.",
+            Self::Users => "People of the tenant: invites, roles, deactivation.",
+            Self::ApiKeys => "Long-lived credentials of programs, usable here and on sidecars.",
+            Self::Admin => "The tenants of the deployment, for platform administrators.",
             Self::Agents => "Agents and the tools they may use.",
             Self::Registry => "Tools that sidecars announce, that are granted or that were seen.",
             Self::Audit => "The audit log: search, summaries, explanation, verification.",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_core::principal::{ACCESS_TOKEN_TTL_S, CLOCK_SKEW_MAX_S};
-use aegis_store::{StoreError, refresh, revocation};
+use aegis_store::{StoreError, idempotency, refresh, revocation};
 
 use crate::presence;
 use crate::state::App;
@@ -34,10 +34,11 @@ async fn forget(app: &App) -> Result<(), StoreError> {
     let mut db = app.store.upkeep().await?;
     let families = refresh::prune(&mut db, now).await?;
     let revocations = revocation::prune(&mut db, now.minus(REVOCATION_KEPT)).await?;
+    let keys = idempotency::prune(&mut db, now).await?;
     db.commit().await?;
     if revocations > 0 {
         app.directory.reload().await?;
     }
-    tracing::debug!(families, revocations, "forgot what has ended");
+    tracing::debug!(families, revocations, keys, "forgot what has ended");
     Ok(())
 }

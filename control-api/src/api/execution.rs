@@ -123,12 +123,12 @@ struct ExecutionView {
     #[schema(value_type = Object, examples(json!({"rows": [{"id": 1, "name": "Lamp"}]})))]
     result: Value,
     /// The signed row.
-    receipt: ReceiptView,
+    receipt: CallReceipt,
 }
 
 /// The signed row, as evidence that stands alone.
 #[derive(Debug, Serialize, ToSchema)]
-struct ReceiptView {
+struct CallReceipt {
     /// The entry; its canonical encoding (RFC 8785) is what was signed.
     #[schema(value_type = Object)]
     entry: BTreeMap<String, Value>,

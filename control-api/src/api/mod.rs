@@ -1,6 +1,8 @@
 //! The operations, one module per tag.
 
+mod admin;
 mod agents;
+mod api_keys;
 mod audit;
 mod auth;
 mod claim;
@@ -13,8 +15,9 @@ mod receipts;
 mod registry;
 mod tenant;
 mod transparency;
+mod users;
 
-pub(crate) use auth::check_account;
+pub(crate) use auth::{check_account, check_email};
 pub(crate) use events::STREAMS_MAX;
 
 use crate::operation::Operation;
@@ -23,7 +26,10 @@ use crate::operation::Operation;
 pub(crate) fn operations() -> Vec<Operation> {
     [
         auth::operations(),
+        users::operations(),
+        api_keys::operations(),
         tenant::operations(),
+        admin::operations(),
         agents::operations(),
         registry::operations(),
         audit::operations(),

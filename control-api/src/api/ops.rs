@@ -85,7 +85,7 @@ struct SystemHealth {
     /// Services that were probed.
     total: usize,
     /// What presses.
-    summary: Summary,
+    summary: HealthSummary,
     /// Decision latency, as sidecars measure it.
     latency: Latency,
     /// Each service.
@@ -100,7 +100,7 @@ struct SystemHealth {
 
 /// What presses.
 #[derive(Debug, Serialize, ToSchema)]
-struct Summary {
+struct HealthSummary {
     /// Services that do not answer.
     #[schema(examples(json!([])))]
     down_services: Vec<&'static str>,
@@ -126,7 +126,7 @@ async fn system_health(State(app): State<App>, caller: Caller) -> Result<Answer<
     services.insert("sidecars", health::sidecar_probe(&sidecars));
     let latency = health::latency(&sources, now);
     let queues = health::queues(&sources, violations);
-    let summary = Summary {
+    let summary = HealthSummary {
         down_services: services
             .iter()
             .filter(|(_, p)| p.status == ServiceStatus::Unreachable)

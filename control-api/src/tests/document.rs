@@ -1,6 +1,6 @@
 //! The OpenAPI document: complete, unique, kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::{Method, Request};
 use serde_json::Value;
@@ -28,6 +28,18 @@ fn operation_ids_are_unique() {
     let operations = operations();
     let ids: BTreeSet<_> = operations.iter().map(|o| o.id.as_str()).collect();
     assert_eq!(ids.len(), operations.len());
+}
+
+#[test]
+fn no_two_schemas_share_a_name() {
+    let mut known = BTreeMap::new();
+    for operation in operations() {
+        for (name, schema) in operation.draft.schemas {
+            let schema = serde_json::to_value(schema).unwrap();
+            let first = known.entry(name.clone()).or_insert_with(|| schema.clone());
+            assert_eq!(*first, schema, "{name}");
+        }
+    }
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! Tests through the router, on a database of their own and with a clock that is moved by hand.
 
 mod access;
+mod api_keys;
 mod auth;
 mod document;
 mod envelope;
 mod events;
 mod lockout;
+mod repetition;
 mod sidecar;
+mod tenants;
+mod users;
 
 use std::sync::Arc;
 

@@ -14,6 +14,15 @@ pub struct Conn {
     inner: Inner,
 }
 
+/// Whose rows a transaction sees and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// One tenant's.
+    Tenant(TenantId),
+    /// Every tenant's: sign-in, sidecars, platform administration and upkeep.
+    Platform,
+}
+
 enum Inner {
     Sqlite(Transaction<'static, Sqlite>),
     Postgres(Transaction<'static, Postgres>),
@@ -66,13 +75,17 @@ impl Conn {
         self.fetch_optional(sql).await?.ok_or_else(|| StoreError::corrupt("a row that is always there is missing"))
     }
 
-    /// Names the tenant to the database, for row-level security: until the end of the transaction.
-    pub(crate) async fn name_tenant(&mut self, tenant: TenantId) -> Result<(), StoreError> {
+    /// Says to the database whose rows are seen until the end of the transaction: see `row_security`.
+    pub(crate) async fn see(&mut self, sight: Sight) -> Result<(), StoreError> {
         match self.dialect() {
             Dialect::Sqlite => Ok(()),
             Dialect::Postgres => {
-                let sql = Sql::new("SELECT set_config('aegis.tenant', $1, true)").bind(tenant);
-                self.execute(sql).await.map(drop)
+                let sql = Sql::new("SELECT set_config('aegis.tenant', $1, true), set_config('aegis.scope', $2, true)");
+                let (tenant, scope) = match sight {
+                    Sight::Tenant(tenant) => (tenant.to_string(), "tenant"),
+                    Sight::Platform => (String::new(), "platform"),
+                };
+                self.execute(sql.bind(tenant).bind(scope)).await.map(drop)
             }
         }
     }

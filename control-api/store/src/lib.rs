@@ -7,11 +7,14 @@
 
 pub mod agent;
 pub mod agent_activity;
+pub mod api_key;
 pub mod audit;
 pub mod boot_key;
 pub mod credential;
 pub mod error;
 pub mod grant;
+pub mod idempotency;
+pub mod invite;
 pub mod item;
 pub mod join_token;
 pub mod keys;
@@ -30,12 +33,15 @@ pub mod tenant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod token_key;
+pub mod totp;
 pub mod user;
 
 pub mod usage;
 
 mod conn;
 mod dialect;
+mod row_security;
+mod sealing;
 mod sql;
 mod store;
 mod tx;

@@ -9,13 +9,14 @@ use aegis_core::id::TenantId;
 use aegis_core::time::{Clock, Timestamp};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{Connection as _, PgConnection, PgPool, SqlitePool};
 
-use crate::conn::Conn;
+use crate::conn::{Conn, Sight};
 use crate::error::StoreError;
 use crate::keys::Keys;
 use crate::ledger::control::ControlSource;
 use crate::notice::{self, Notices};
+use crate::row_security;
 use crate::source;
 use crate::tx::{ReadTx, UpkeepTx, WriteTx};
 
@@ -79,14 +80,12 @@ impl Store {
 
     /// A consistent view of one tenant.
     pub async fn read(&self, tenant: TenantId) -> Result<ReadTx, StoreError> {
-        let mut conn = self.begin_read().await?;
-        conn.name_tenant(tenant).await?;
-        Ok(ReadTx::new(conn))
+        Ok(ReadTx::new(self.begin_read(Sight::Tenant(tenant)).await?))
     }
 
     /// A consistent view across tenants: for sign-in, sidecars and platform administration only.
     pub async fn read_platform(&self) -> Result<ReadTx, StoreError> {
-        Ok(ReadTx::new(self.begin_read().await?))
+        Ok(ReadTx::new(self.begin_read(Sight::Platform).await?))
     }
 
     /// Begins a management write. It holds the tenant's ledger until its end, so all writes and all ingests of a
@@ -100,17 +99,20 @@ impl Store {
 
     /// Begins a management write that concerns several tenants: it is recorded in each one's ledger.
     pub async fn write_all(&self, tenants: &[TenantId]) -> Result<WriteTx, StoreError> {
-        let mut conn = self.begin_write().await?;
-        if let [tenant] = tenants {
-            conn.name_tenant(*tenant).await?;
-        }
+        let sight = if let [tenant] = tenants { Sight::Tenant(*tenant) } else { Sight::Platform };
+        let conn = self.begin_write(sight).await?;
         WriteTx::lock(self.clone(), conn, tenants).await
     }
 
     /// Begins a write of state that is no management write and has no ledger entry: sessions, counters, leases,
-    /// heartbeats.
+    /// heartbeats. It sees every tenant.
     pub async fn upkeep(&self) -> Result<UpkeepTx, StoreError> {
-        Ok(UpkeepTx::new(self.begin_write().await?))
+        Ok(UpkeepTx::new(self.begin_write(Sight::Platform).await?))
+    }
+
+    /// As [`Store::upkeep`], of one tenant's rows only.
+    pub async fn upkeep_of(&self, tenant: TenantId) -> Result<UpkeepTx, StoreError> {
+        Ok(UpkeepTx::new(self.begin_write(Sight::Tenant(tenant)).await?))
     }
 
     /// What has been committed, for waiters.
@@ -147,20 +149,24 @@ impl Store {
         }
     }
 
-    async fn begin_read(&self) -> Result<Conn, StoreError> {
-        Ok(match &self.inner.pools {
+    async fn begin_read(&self, sight: Sight) -> Result<Conn, StoreError> {
+        let mut conn = match &self.inner.pools {
             Pools::Sqlite { readers, .. } => Conn::sqlite(readers.begin().await?),
             Pools::Postgres { pool, .. } => {
                 Conn::postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
-        })
+        };
+        conn.see(sight).await?;
+        Ok(conn)
     }
 
-    pub(crate) async fn begin_write(&self) -> Result<Conn, StoreError> {
-        Ok(match &self.inner.pools {
+    pub(crate) async fn begin_write(&self, sight: Sight) -> Result<Conn, StoreError> {
+        let mut conn = match &self.inner.pools {
             Pools::Sqlite { writer, .. } => Conn::sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
             Pools::Postgres { pool, .. } => Conn::postgres(pool.begin().await?),
-        })
+        };
+        conn.see(sight).await?;
+        Ok(conn)
     }
 }
 
@@ -189,12 +195,16 @@ async fn open_sqlite(url: &str) -> Result<(Pools, Notices), StoreError> {
 
 async fn open_postgres(url: &str) -> Result<(Pools, Notices), StoreError> {
     let options = PgConnectOptions::from_str(url).map_err(|e| StoreError::Url(e.to_string()))?;
+    let mut owner = PgConnection::connect_with(&options).await?;
+    sqlx::migrate!("migrations/postgres").run(&mut owner).await?;
+    let steps_down = row_security::protect(&mut owner).await?;
+    owner.close().await?;
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS_MAX)
         .acquire_timeout(WAIT_MAX)
+        .after_connect(move |conn, _| Box::pin(row_security::enter(conn, steps_down)))
         .connect_with(options)
         .await?;
-    sqlx::migrate!("migrations/postgres").run(&pool).await?;
     // Listening begins before the number is read: a change in between is told, not missed.
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen(notice::CHANNEL).await?;

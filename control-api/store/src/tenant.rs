@@ -7,7 +7,7 @@ use aegis_core::snapshot::Item;
 use aegis_core::tenant::TenantRecord;
 use aegis_core::time::Timestamp;
 
-use crate::conn::Conn;
+use crate::conn::{Conn, Sight};
 use crate::error::StoreError;
 use crate::item;
 use crate::ledger::Head;
@@ -35,7 +35,7 @@ pub struct Tenant {
 /// # Errors
 /// [`StoreError::Conflict`] `id_taken` if the tenant exists.
 pub async fn create(store: &Store, record: &TenantRecord) -> Result<WriteTx, StoreError> {
-    let conn = store.begin_write().await?;
+    let conn = store.begin_write(Sight::Platform).await?;
     create_in(store, conn, record).await
 }
 
@@ -44,7 +44,7 @@ pub async fn create(store: &Store, record: &TenantRecord) -> Result<WriteTx, Sto
 /// # Errors
 /// [`StoreError::Conflict`] `not_first` if there is a tenant already.
 pub async fn create_first(store: &Store, record: &TenantRecord) -> Result<WriteTx, StoreError> {
-    let mut conn = store.begin_write().await?;
+    let mut conn = store.begin_write(Sight::Platform).await?;
     // The row is there before the first tenant is, so it can be waited for.
     let mut lock = Sql::new("SELECT number FROM change_counter");
     lock.push(conn.dialect().for_update());

@@ -12,6 +12,7 @@ use crate::audit::{self, AuditRow};
 use crate::conn::Conn;
 use crate::dialect::Dialect;
 use crate::error::StoreError;
+use crate::idempotency;
 use crate::item;
 use crate::ledger::Head;
 use crate::notice::{CHANNEL, LedgerGrew};
@@ -147,6 +148,10 @@ impl RecordedTx {
     /// the tables.
     pub async fn commit(self) -> Result<(), StoreError> {
         let WriteTx { store, mut conn, heads, items, now } = self.write;
+        let claim = idempotency::current();
+        if let Some(claim) = &claim {
+            claim.mark(&mut conn).await?;
+        }
         let grown: Vec<_> = heads.iter().map(|(t, h)| LedgerGrew { tenant: *t, size: h.size }).collect();
         for grew in &grown {
             tell_ledger(&mut conn, *grew).await?;
@@ -157,6 +162,9 @@ impl RecordedTx {
             conn.execute(sql).await?;
         }
         conn.commit().await?;
+        if let Some(claim) = claim {
+            claim.committed();
+        }
         for grew in grown {
             store.notices().ledger_grew(grew);
         }

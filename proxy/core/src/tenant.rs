@@ -130,6 +130,9 @@ pub struct TenantRecord {
     pub rpm_limit: Option<u32>,
     /// Whether personal data is redacted from tool answers, secrets being redacted always.
     pub redact_pii: bool,
+    /// Whether its users need a second factor to sign in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mfa_enforced: bool,
 }
 
 impl TenantRecord {

@@ -51,6 +51,7 @@ pub(crate) fn tenant() -> TenantRecord {
         degraded_mode_policy: DegradedModePolicy::BlockHighRisk,
         weights: SignalWeights::default(),
         redact_pii: false,
+        mfa_enforced: false,
         rpm_limit: None,
     }
 }

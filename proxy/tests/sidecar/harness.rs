@@ -342,6 +342,7 @@ fn tenant_record(id: TenantId) -> TenantRecord {
         degraded_mode_policy: DegradedModePolicy::BlockHighRisk,
         weights: SignalWeights::default(),
         redact_pii: false,
+        mfa_enforced: false,
     }
 }
 

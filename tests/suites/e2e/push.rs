@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::both;
 
 const WITHIN: Duration = Duration::from_secs(1);
+const SHIPPED_WITHIN: Duration = Duration::from_secs(10);
 
 both! {
     async fn a_kill_switch_stops_and_releases_calls(d) {
@@ -38,6 +39,36 @@ both! {
         until_within("the token is refused", WITHIN, async || {
             (agent.call(d.url(), "test.echo", &json!({ "n": 2 })).await.error() == "invalid_token").then_some(())
         }).await;
+    }
+
+    async fn an_api_key_calls_as_its_agent_until_it_is_revoked(d) {
+        let mut agent = d.agent("keyed", &["test.echo"]).await;
+        let made = d.admin.post("/api-keys", json!({ "name": "keyed", "agent_id": agent.id })).await;
+        agent.token = made["api_key"].as_str().unwrap().to_owned();
+        until_within("the key is known", WITHIN, async || {
+            (agent.call(d.url(), "test.echo", &json!({ "n": 1 })).await.status == 200).then_some(())
+        }).await;
+        // The row that tells of its use is shipped beside the call.
+        until_within("its use is known", SHIPPED_WITHIN, async || {
+            d.admin.get("/api-keys").await[0]["last_used_at"].is_string().then_some(())
+        }).await;
+        let row = d.admin.call_rows().await.pop().unwrap();
+        assert_eq!(row["agent_id"], json!(agent.id), "{row}");
+        let path = format!("/api-keys/{}", made["id"].as_str().unwrap());
+        d.admin.ask(Method::DELETE, &path, None).await.data();
+        until_within("the key is refused", WITHIN, async || {
+            (agent.call(d.url(), "test.echo", &json!({ "n": 2 })).await.error() == "invalid_token").then_some(())
+        }).await;
+    }
+
+    async fn an_api_key_without_the_scope_executes_nothing(d) {
+        let mut agent = d.agent("reader", &["test.echo"]).await;
+        let made = d.admin.post("/api-keys", json!({ "name": "reader", "scopes": ["read", "write"] })).await;
+        agent.token = made["api_key"].as_str().unwrap().to_owned();
+        until_within("the key is known", WITHIN, async || {
+            let answer = agent.call(d.url(), "test.echo", &json!({ "n": 1 })).await;
+            (answer.error() != "invalid_token").then_some(answer)
+        }).await.0.expect(403, "insufficient_role");
     }
 
     async fn a_grant_opens_a_tool_and_its_removal_closes_it(d) {

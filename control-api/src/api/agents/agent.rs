@@ -5,6 +5,7 @@ use aegis_core::id::{AgentId, TenantId};
 use aegis_store::agent::{self, Agent, AgentFilter};
 use aegis_store::{Conn, grant};
 use axum::extract::State;
+use http::HeaderMap;
 use serde_json::Value;
 
 use super::body::{AgentChange, ListQuery, NewAgent};
@@ -12,6 +13,7 @@ use super::view::{AgentPage, AgentView, FleetSummary};
 use crate::caller::Caller;
 use crate::envelope::Answer;
 use crate::error::ApiError;
+use crate::etag::ETag;
 use crate::extract::{Body, Path, Query};
 use crate::record;
 use crate::state::App;
@@ -50,7 +52,13 @@ pub(super) async fn get(
     Path(id): Path<AgentId>,
 ) -> Result<Answer<AgentView>, ApiError> {
     let mut tx = app.store.read(caller.tenant_id()).await?;
-    Ok(Answer::ok(read(&app, &mut tx, caller.tenant_id(), id).await?))
+    shown(read(&app, &mut tx, caller.tenant_id(), id).await?)
+}
+
+/// The view with the name of its state.
+fn shown(view: AgentView) -> Result<Answer<AgentView>, ApiError> {
+    let etag = ETag::of(&view)?;
+    Ok(Answer::ok(view).etag(&etag))
 }
 
 pub(super) async fn create(
@@ -79,13 +87,16 @@ pub(super) async fn create(
     };
     let made = agent::create(&mut tx, tenant, &draft).await?;
     tx.record(entry(&caller, "agent.create", &made)).await?.commit().await?;
-    Ok(Answer::created(AgentView::new(tenant, made, Vec::new())))
+    let view = AgentView::new(tenant, made, Vec::new());
+    let etag = ETag::of(&view)?;
+    Ok(Answer::created(view).etag(&etag))
 }
 
 pub(super) async fn update(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<AgentId>,
+    headers: HeaderMap,
     Body(change): Body<AgentChange>,
 ) -> Result<Answer<AgentView>, ApiError> {
     let tenant = caller.tenant_id();
@@ -94,24 +105,29 @@ pub(super) async fn update(
     let before = agent::get_live(&mut tx, tenant, id).await?;
     let after = change.apply(before.clone());
     let grants = grant::list(&mut tx, tenant, id, now).await?;
+    let view = AgentView::new(tenant, before.clone(), grants.clone());
+    ETag::of(&view)?.check(&headers)?;
     if after == before {
-        return Ok(Answer::ok(AgentView::new(tenant, before, grants)));
+        return shown(view);
     }
     let changed = agent::update(&mut tx, tenant, &after).await?;
     tx.record(entry(&caller, "agent.update", &changed)).await?.commit().await?;
-    Ok(Answer::ok(AgentView::new(tenant, changed, grants)))
+    shown(AgentView::new(tenant, changed, grants))
 }
 
 pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<AgentId>,
+    headers: HeaderMap,
 ) -> Result<Answer<AgentView>, ApiError> {
     let tenant = caller.tenant_id();
     let mut tx = app.store.write(tenant).await?;
     let now = tx.now();
-    let gone = agent::delete(&mut tx, tenant, id).await?;
     let grants = grant::list(&mut tx, tenant, id, now).await?;
+    let before = agent::get_live(&mut tx, tenant, id).await?;
+    ETag::of(&AgentView::new(tenant, before, grants.clone()))?.check(&headers)?;
+    let gone = agent::delete(&mut tx, tenant, id).await?;
     tx.record(entry(&caller, "agent.delete", &gone)).await?.commit().await?;
     Ok(Answer::ok(AgentView::new(tenant, gone, grants)))
 }

@@ -23,13 +23,14 @@ pub(crate) fn operations() -> Vec<Operation> {
         vec![
             get("/agents", Read, agent::list, "Paged list of agents"),
             get("/agents/summary", Read, agent::summary, "Fleet counts by status and risk"),
-            post("/agents", Write, agent::create, "Register an agent").creates().fails(&[NAME_TAKEN, TOO_MANY]),
-            get("/agents/{agent_id}", Read, agent::get, "One agent with its permissions").fails(&[NO_AGENT]),
+            post("/agents", Write, agent::create, "Register an agent").creates().etag().fails(&[NAME_TAKEN, TOO_MANY]),
+            get("/agents/{agent_id}", Read, agent::get, "One agent with its permissions").etag().fails(&[NO_AGENT]),
             get("/agents/{agent_id}/profile", Read, profile::get, "Combined detail and 7-day aggregates")
                 .fails(&[NO_AGENT]),
             patch("/agents/{agent_id}", Write, agent::update, "Change what an agent is, may cost and how it stands")
+                .etag()
                 .fails(&[NO_AGENT, NAME_TAKEN, TERMINATED]),
-            delete("/agents/{agent_id}", Write, agent::delete, "Soft-delete an agent").fails(&[NO_AGENT]),
+            delete("/agents/{agent_id}", Write, agent::delete, "Soft-delete an agent").etag().fails(&[NO_AGENT]),
             get(permissions, Read, permission::list, "Unexpired tool grants of an agent").fails(&[NO_AGENT]),
             post(permissions, Write, permission::create, "Grant or deny a tool")
                 .creates()

@@ -8,7 +8,7 @@ mod tenant;
 mod token;
 mod user;
 
-pub(crate) use session::check_account;
+pub(crate) use session::{check_account, check_email};
 
 use crate::access::Level;
 use crate::operation::{Failure, Operation, failure, get, post, tagged};

@@ -261,11 +261,16 @@ fn hash(token: &Secret) -> String {
 
 /// Notes what is wrong with an address and its new password.
 pub(crate) fn check_account(email: &str, password: &Secret, issues: &mut Issues) {
+    check_email(email, issues);
+    if let Some(weakness) = password::weakness(password, email) {
+        issues.check(false, "password", weakness);
+    }
+}
+
+/// Notes what is wrong with an address.
+pub(crate) fn check_email(email: &str, issues: &mut Issues) {
     let (local, domain) = email.split_once('@').unwrap_or_default();
     let plausible =
         !local.is_empty() && domain.contains('.') && !domain.contains('@') && !email.contains(char::is_whitespace);
     issues.check(plausible && email.len() <= EMAIL_MAX, "email", "is not an e-mail address");
-    if let Some(weakness) = password::weakness(password, email) {
-        issues.check(false, "password", weakness);
-    }
 }

@@ -146,6 +146,7 @@ impl PutTenant {
             weights,
             rpm_limit: self.rpm_limit,
             redact_pii,
+            mfa_enforced: false,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::checkpoint;
 use super::intake::{self, Delivered, Verdict};
 use super::placement::{Placed, Placement};
 use super::violation::ViolationKind;
-use crate::conn::Conn;
+use crate::conn::{Conn, Sight};
 use crate::error::StoreError;
 use crate::notice::LedgerGrew;
 use crate::source::{self, Sender};
@@ -136,8 +136,7 @@ struct Prepared {
 }
 
 async fn prepare(store: &Store, sender: &Sender, tenant: TenantId, part: Part) -> Result<Prepared, StoreError> {
-    let mut db = store.begin_write().await?;
-    db.name_tenant(tenant).await?;
+    let mut db = store.begin_write(Sight::Tenant(tenant)).await?;
     let mut head = Head::lock(&mut db, tenant).await?;
     let before = head.size;
     let mut placement = Placement { store, sender, tenant, gaps: Vec::new(), placed: Placed::default() };

@@ -4,20 +4,16 @@
 
 use std::collections::HashMap;
 
-use aegis_core::entropy::{self, Entropy};
+use aegis_core::entropy;
 use aegis_core::id::{AgentId, AuditId, TenantId};
 use aegis_core::time::Timestamp;
 use aegis_ledger::commitment::Salt;
-use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
-use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 
 use crate::conn::Conn;
 use crate::error::StoreError;
+use crate::sealing::{open_32, seal};
 use crate::sql::{PLACEHOLDERS_MAX, Sql, Value};
 use crate::store::Store;
-
-/// Bytes of an extended nonce: random ones never meet.
-const NONCE_BYTES: usize = 24;
 
 /// A salt on its way into the store.
 #[derive(Debug, Clone, Copy)]
@@ -45,8 +41,8 @@ pub async fn get(
     let month: Timestamp = row.get("month")?;
     let sealed_key: Vec<u8> = row.get("key_sealed")?;
     let sealed: Vec<u8> = row.get("sealed")?;
-    let key = open(store.control().data_key(), &sealed_key, &key_context(tenant, agent, month))?;
-    open(&key, &sealed, &salt_context(tenant, audit_id)).map(Some)
+    let key = open_32(store.control().data_key(), &sealed_key, &key_context(tenant, agent, month))?;
+    open_32(&key, &sealed, &salt_context(tenant, audit_id)).map(Some)
 }
 
 /// Seals and stores salts of a tenant whose ledger is locked.
@@ -89,7 +85,7 @@ async fn month_key(
     let sql = Sql::new("SELECT sealed FROM salt_keys WHERE tenant_id = $1 AND agent_id = $2 AND month = $3");
     if let Some(row) = db.fetch_optional(sql.bind(tenant).bind(agent).bind(month)).await? {
         let sealed: Vec<u8> = row.get("sealed")?;
-        return open(store.control().data_key(), &sealed, &context);
+        return open_32(store.control().data_key(), &sealed, &context);
     }
     let key = entropy::random::<32>(store.entropy());
     let sealed = seal(store.control().data_key(), &key, &context, store.entropy())?;
@@ -104,20 +100,4 @@ fn key_context(tenant: TenantId, agent: AgentId, month: Timestamp) -> Vec<u8> {
 
 fn salt_context(tenant: TenantId, audit_id: AuditId) -> Vec<u8> {
     format!("aegis-salt/1\n{tenant}\n{audit_id}").into_bytes()
-}
-
-fn seal(key: &[u8; 32], secret: &[u8; 32], context: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, StoreError> {
-    let nonce = entropy::random::<NONCE_BYTES>(entropy);
-    let cipher = XChaCha20Poly1305::new(&Key::from(*key));
-    let payload = Payload { msg: secret, aad: context };
-    let sealed = cipher.encrypt(&XNonce::from(nonce), payload).map_err(StoreError::corrupt)?;
-    Ok([nonce.as_slice(), &sealed].concat())
-}
-
-fn open(key: &[u8; 32], sealed: &[u8], context: &[u8]) -> Result<[u8; 32], StoreError> {
-    let failed = || StoreError::corrupt("a sealed secret does not open with this data key");
-    let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or_else(failed)?;
-    let cipher = XChaCha20Poly1305::new(&Key::from(*key));
-    let opened = cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: context }).map_err(|_| failed())?;
-    opened.try_into().map_err(|_| failed())
 }

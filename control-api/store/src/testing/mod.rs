@@ -136,6 +136,7 @@ pub fn tenant_record(id: TenantId) -> TenantRecord {
         weights: SignalWeights::default(),
         rpm_limit: Some(1_000_000),
         redact_pii: false,
+        mfa_enforced: false,
     }
 }
 
