@@ -63,6 +63,15 @@ pub(crate) enum ApiError {
     /// Wrong e-mail, password, agent or secret: one text for all.
     #[error("the credentials are not valid")]
     InvalidCredentials,
+    /// The password was right; the account has a second factor.
+    #[error("a code of the second factor is required")]
+    TotpRequired,
+    /// The password was right; the tenant enforces second factors and the account has none yet.
+    #[error("the tenant enforces second factors: set one up, then log in with a code of it")]
+    TotpEnrolmentRequired {
+        /// A fresh enrolment.
+        data: Value,
+    },
     /// Too many attempts, or too many requests.
     #[error("too many requests")]
     RateLimited {
@@ -199,6 +208,8 @@ impl ApiError {
         match self {
             Self::InvalidToken => (StatusCode::UNAUTHORIZED, "invalid_token"),
             Self::InvalidCredentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
+            Self::TotpRequired => (StatusCode::UNAUTHORIZED, "totp_required"),
+            Self::TotpEnrolmentRequired { .. } => (StatusCode::FORBIDDEN, "totp_enrolment_required"),
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::TenantHeaderRequired => (StatusCode::BAD_REQUEST, "tenant_header_required"),
             Self::InvalidTenantId => (StatusCode::BAD_REQUEST, "invalid_tenant_id"),
@@ -229,10 +240,13 @@ impl ApiError {
             Self::RateLimited { limit_type, reset_at, .. } => json!({ "limit_type": limit_type, "reset_at": reset_at }),
             Self::PayloadTooLarge { limit_bytes } => json!({ "limit_bytes": limit_bytes }),
             Self::UseSidecar { sidecars } => json!({ "sidecars": sidecars }),
-            Self::Conflict { data, .. } | Self::Unprocessable { data, .. } => data.clone(),
+            Self::Conflict { data, .. } | Self::Unprocessable { data, .. } | Self::TotpEnrolmentRequired { data } => {
+                data.clone()
+            }
             Self::Forbidden(level) => json!({ "requires": level.as_str() }),
             Self::InvalidToken
             | Self::InvalidCredentials
+            | Self::TotpRequired
             | Self::TenantHeaderRequired
             | Self::InvalidTenantId
             | Self::TenantMismatch

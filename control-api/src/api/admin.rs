@@ -47,6 +47,8 @@ struct PlatformTenant {
     is_active: bool,
     /// What a cut-off sidecar does.
     degraded_mode_policy: DegradedModePolicy,
+    /// Whether its users need a second factor.
+    mfa_enforced: bool,
     /// Management requests a minute.
     #[schema(examples(60))]
     rpm_limit: u32,
@@ -78,6 +80,7 @@ impl From<Tenant> for PlatformTenant {
             plan: record.tier,
             is_active: record.status == TenantStatus::Active,
             degraded_mode_policy: record.degraded_mode_policy,
+            mfa_enforced: record.mfa_enforced,
             rpm_limit: record.requests_per_minute(),
             requests_per_second: record.limits.requests_per_second,
             burst: record.limits.burst,

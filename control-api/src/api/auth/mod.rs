@@ -6,6 +6,7 @@ mod key;
 mod session;
 mod tenant;
 mod token;
+mod totp;
 mod user;
 
 pub(crate) use session::{check_account, check_email};
@@ -17,14 +18,26 @@ use crate::tag::Tag;
 const INVALID_CREDENTIALS: Failure =
     failure(401, "invalid_credentials", "the credentials are not valid; one answer for every reason");
 const TENANT_REQUIRED: Failure = failure(400, "tenant_header_required", "X-Tenant-ID is absent");
+const TOTP_REQUIRED: Failure = failure(401, "totp_required", "the account has a second factor: a code is missing");
+const TOTP_ENROLMENT_REQUIRED: Failure = failure(
+    403,
+    "totp_enrolment_required",
+    "the tenant enforces second factors: data has a fresh secret, the next login a code of it",
+);
+const NOT_A_PERSON: Failure = failure(409, "not_a_person", "second factors belong to people");
+const WRONG_CODE: Failure = failure(409, "wrong_code", "the code is wrong, used or too old");
 
 /// The operations of this tag.
 pub(crate) fn operations() -> Vec<Operation> {
     tagged(
         Tag::Auth,
         vec![
-            post("/auth/token", Level::Public, session::login, "Log a human user in and set session cookie")
-                .fails(&[INVALID_CREDENTIALS, TENANT_REQUIRED]),
+            post("/auth/token", Level::Public, session::login, "Log a human user in and set session cookie").fails(&[
+                INVALID_CREDENTIALS,
+                TENANT_REQUIRED,
+                TOTP_REQUIRED,
+                TOTP_ENROLMENT_REQUIRED,
+            ]),
             post("/auth/agent/token", Level::Public, agent::login, "Exchange agent id and secret for an agent JWT")
                 .fails(&[INVALID_CREDENTIALS]),
             post("/auth/refresh", Level::Public, session::refresh, "Rotate the presented token for a new one")
@@ -39,6 +52,21 @@ pub(crate) fn operations() -> Vec<Operation> {
                 "Force-revoke every token of another user or of an agent",
             )
             .fails(&[failure(404, "not_found", "the tenant has no such user or agent")]),
+            post("/auth/totp", Level::Read, totp::enrol, "Begin to set up the own second factor")
+                .creates()
+                .fails(&[NOT_A_PERSON, failure(409, "totp_enrolled", "a second factor is in force already")]),
+            post("/auth/totp/confirm", Level::Read, totp::confirm, "Put the own second factor in force").fails(&[
+                NOT_A_PERSON,
+                WRONG_CODE,
+                failure(404, "not_found", "no second factor was set up"),
+                failure(409, "totp_enrolled", "a second factor is in force already"),
+            ]),
+            post("/auth/totp/disable", Level::Read, totp::disable, "Remove the own second factor").fails(&[
+                NOT_A_PERSON,
+                WRONG_CODE,
+                failure(404, "not_found", "there is no second factor"),
+                failure(409, "mfa_enforced", "the tenant enforces second factors"),
+            ]),
             post("/auth/users", Level::Admin, user::create, "Create a user account with a password")
                 .creates()
                 .fails(&[failure(409, "email_taken", "the tenant has a user with this address")]),

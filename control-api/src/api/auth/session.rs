@@ -17,6 +17,7 @@ use serde_json::Map;
 use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
 
+use super::totp;
 use crate::caller::{Caller, named_tenant};
 use crate::context::RequestContext;
 use crate::credential::{CSRF_COOKIE, CSRF_HEADER, REFRESH_COOKIE, cookie as cookie_value};
@@ -47,9 +48,9 @@ pub(super) struct Login {
     /// The password.
     #[schema(value_type = String, format = "password", examples("correct horse battery staple"))]
     password: Secret,
-    /// A second factor; accounts have none yet, so only null is accepted.
+    /// Six digits of the second factor, if the account has one.
     #[serde(default)]
-    #[schema(examples(json!(null)))]
+    #[schema(pattern = "^[0-9]{6}$", examples("492039"))]
     totp: Option<String>,
 }
 
@@ -57,7 +58,7 @@ impl RequestBody for Login {
     fn validate(&self, issues: &mut Issues) {
         issues.check(self.email.len() <= EMAIL_MAX, "email", "is too long");
         issues.check(self.password.expose().len() <= 1_024, "password", "is too long");
-        issues.check(self.totp.is_none(), "totp", "second factors are not enrolled here: leave it out");
+        issues.check(self.totp.as_deref().is_none_or(totp::is_code), "totp", "must be six digits");
     }
 }
 
@@ -103,16 +104,20 @@ pub(super) async fn login(
     app.address_lockout.attempt(&address, now).map_err(locked)?;
     let found = user::find_by_email(&mut *app.store.read_platform().await?, tenant, &login.email).await?;
     let stored = found.as_ref().filter(|user| user.is_active).map(|user| user.password_hash.as_str());
+    let stored = stored.filter(|hash| !hash.is_empty());
     if !app.passwords.verify(login.password, stored).await? {
         return Err(ApiError::InvalidCredentials);
     }
     let user = found.ok_or(ApiError::InvalidCredentials)?;
+    // Until the second factor is shown too, the attempt counts: its codes are guessed at as slowly as passwords.
+    let factor = totp::check(&app, &user, login.totp.as_deref(), &context).await?;
     app.account_lockout.clear(&account);
     app.address_lockout.forgive(&address);
     let family = RefreshFamilyId::generate(now, &*app.entropy);
     let (access, refresh_token) = (issue(&app, &user, now).await?, opaque(REFRESH_PREFIX, &*app.entropy));
     let family = family_of(family, &user, &access, now.plus(SESSION_MAX));
     let mut db = app.store.upkeep().await?;
+    factor.use_up(&mut db, &user).await?;
     refresh::open(&mut db, &family, &hash(&refresh_token), now.plus(REFRESH_IDLE), now).await?;
     db.commit().await?;
     session(&app, &user, &access, &refresh_token)
@@ -160,6 +165,9 @@ pub(super) async fn refresh(
     }
     let user = user::get(&mut db, family.tenant_id, family.user_id).await?.filter(|user| user.is_active);
     let user = user.ok_or(ApiError::InvalidToken)?;
+    if !totp::may_go_on(&app, &user).await? {
+        return Err(ApiError::InvalidToken);
+    }
     let (access, refresh_token) = (issue(&app, &user, now).await?, opaque(REFRESH_PREFIX, &*app.entropy));
     let family = family_of(family.id, &user, &access, family.expires_at);
     refresh::rotate(&mut db, &family, &hash(&refresh_token), now.plus(REFRESH_IDLE), now).await?;

@@ -44,6 +44,9 @@ pub(super) struct PutTenant {
     /// Whether it is served.
     #[serde(default = "active")]
     status: TenantStatus,
+    /// Whether its users need a second factor to sign in and to stay signed in.
+    #[serde(default)]
+    mfa_enforced: bool,
     /// What a cut-off sidecar does.
     #[serde(default = "block_high_risk")]
     degraded_mode_policy: DegradedModePolicy,
@@ -146,7 +149,7 @@ impl PutTenant {
             weights,
             rpm_limit: self.rpm_limit,
             redact_pii,
-            mfa_enforced: false,
+            mfa_enforced: self.mfa_enforced,
         }
     }
 }
@@ -168,6 +171,8 @@ pub(super) struct TenantView {
     rpm_limit: u32,
     /// Whether it is served.
     status: TenantStatus,
+    /// Whether its users need a second factor.
+    mfa_enforced: bool,
     /// What a cut-off sidecar does.
     degraded_mode_policy: DegradedModePolicy,
     /// Calls a second.
@@ -195,6 +200,7 @@ impl From<&TenantRecord> for TenantView {
             tier: record.tier,
             rpm_limit: record.requests_per_minute(),
             status: record.status,
+            mfa_enforced: record.mfa_enforced,
             degraded_mode_policy: record.degraded_mode_policy,
             requests_per_second: record.limits.requests_per_second,
             burst: record.limits.burst,
@@ -250,7 +256,11 @@ pub(super) async fn put(
         tenant::create(&app.store, &record).await?
     };
     let action = if known.is_some() { "tenant.update" } else { "tenant.create" };
-    let facts = [("tier", record.tier.as_str().into()), ("status", record.status.as_str().into())];
+    let facts = [
+        ("tier", record.tier.as_str().into()),
+        ("status", record.status.as_str().into()),
+        ("mfa_enforced", record.mfa_enforced.into()),
+    ];
     let entry = record::admin(&caller, action, format!("tenant:{}", record.id), facts);
     tx.record(entry).await?.commit().await?;
     token_key::publish(&app.store, app.signer.key(), "introduced").await?;

@@ -35,6 +35,8 @@ pub(crate) fn operations() -> Vec<Operation> {
                 LAST_PLATFORM_ADMIN,
                 PENDING,
             ]),
+            delete("/users/{user_id}/totp", Level::Admin, user::reset_totp, "Remove a user's second factor")
+                .fails(&[failure(404, "not_found", "the tenant has no such user, or it has no second factor")]),
             delete("/users/{user_id}", Level::Admin, user::delete, "Deactivate a user").fails(&[
                 NO_USER,
                 LAST_ADMIN,

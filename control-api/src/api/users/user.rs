@@ -6,7 +6,7 @@ use aegis_core::id::{TenantId, UserId};
 use aegis_core::principal::Role;
 use aegis_core::time::Timestamp;
 use aegis_store::user::{self, USERS_PAGE_MAX, User, UserFilter};
-use aegis_store::{Conn, invite, totp};
+use aegis_store::{Conn, invite, refresh, revocation, totp};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -201,6 +201,29 @@ pub(super) async fn delete(
     let after = user::update(&mut tx, &after).await?;
     let view = MemberView::read(&mut tx, after.clone()).await?;
     tx.record(entry(&caller, "user.delete", &after)).await?.commit().await?;
+    Ok(Answer::ok(view))
+}
+
+/// `DELETE /users/{user_id}/totp`, for who lost it. Its sessions end: whoever goes on proves itself anew.
+pub(super) async fn reset_totp(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<UserId>,
+) -> Result<Answer<MemberView>, ApiError> {
+    let tenant = caller.tenant_id();
+    let mut tx = app.store.write(tenant).await?;
+    let user = user::get(&mut tx, tenant, id).await?.ok_or(ApiError::NotFound("user"))?;
+    if user.platform_admin && !caller.principal().platform_admin {
+        return Err(ApiError::Forbidden(Level::Platform));
+    }
+    if !totp::remove(&mut tx, tenant, id).await? {
+        return Err(ApiError::NotFound("totp"));
+    }
+    let now = tx.now();
+    revocation::user(&mut tx, id);
+    refresh::revoke_by_user(&mut tx, tenant, id, now).await?;
+    let view = MemberView::read(&mut tx, user.clone()).await?;
+    tx.record(entry(&caller, "user.reset_totp", &user)).await?.commit().await?;
     Ok(Answer::ok(view))
 }
 
