@@ -35,6 +35,8 @@ enum Kind {
 
 /// Sidecars that one join token lets in.
 const USES_MAX: u32 = 1_000;
+/// The key of a tenant's kill switch among the items of the snapshot.
+const KILL_SWITCH: &str = "kill_switch";
 /// Sidecars that enrol at once.
 const ENROLLING_MAX: usize = 32;
 /// A sidecar that has heard nothing for so long is broken.
@@ -78,7 +80,7 @@ async fn main() {
     }
 }
 
-/// When each of `count` sidecars had applied a change.
+/// When each of `count` sidecars had what was awaited.
 async fn arrivals(applied: &mut mpsc::Receiver<Monotonic>, count: usize) -> Vec<Monotonic> {
     let mut times = Vec::with_capacity(count);
     while times.len() < count {
@@ -135,23 +137,28 @@ impl Sidecar {
         Self { http, base, credential: credential.credential, boot }
     }
 
-    /// Reads the stream for ever; after each change tells when, and sends the heartbeat that a real one sends.
+    /// Reads the stream for ever; tells when the first snapshot and each kill switch are in force, and sends the heartbeat that a real one sends.
     async fn watch(self, heard: mpsc::Sender<Monotonic>) {
         let clock = SystemClock::new();
         let url = format!("{}/internal/sidecar/watch?since=0", self.base);
         let answer = self.http.get(url).bearer_auth(&self.credential).send().await.expect("a stream");
         let mut answer = answer.error_for_status().expect("a stream");
-        let mut rest = Vec::new();
+        let (mut rest, mut is_awaited) = (Vec::new(), false);
         while let Ok(Some(chunk)) = answer.chunk().await {
             rest.extend_from_slice(&chunk);
             let Some(end) = rest.iter().rposition(|b| *b == b'\n') else { continue };
             let lines: Vec<u8> = rest.drain(..=end).collect();
             for line in lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-                if let WatchFrame::Commit { version, .. } = serde_json::from_slice(line).expect("a frame") {
-                    if heard.send(clock.monotonic()).await.is_err() {
-                        return;
+                match serde_json::from_slice(line).expect("a frame") {
+                    WatchFrame::Begin { full } => is_awaited = full,
+                    WatchFrame::Change(change) => is_awaited |= change.key == KILL_SWITCH,
+                    WatchFrame::Commit { version, .. } => {
+                        if is_awaited && heard.send(clock.monotonic()).await.is_err() {
+                            return;
+                        }
+                        self.heartbeat(version, &clock).await;
                     }
-                    self.heartbeat(version, &clock).await;
+                    WatchFrame::Ping { .. } => {}
                 }
             }
         }

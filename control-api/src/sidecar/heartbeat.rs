@@ -4,7 +4,7 @@ use aegis_core::id::SourceId;
 use aegis_core::principal::Subject;
 use aegis_core::sidecar::{Heartbeat, HeartbeatAck, TOOLS_MAX};
 use aegis_store::ledger::checkpoint;
-use aegis_store::{item, propagation, source};
+use aegis_store::{item, source};
 use axum::extract::State;
 
 use super::enrolment::VERSION_MAX;
@@ -57,9 +57,7 @@ pub(super) async fn heartbeat(
     let now = app.clock.now();
     let mut db = app.store.upkeep().await?;
     let known = source::get(&mut db, source).await?.ok_or(ApiError::InvalidToken)?;
-    source::heartbeat(&mut db, source, &beat, now).await?;
-    let before = known.applied_version.unwrap_or(0);
-    propagation::note(&mut db, source, before, beat.snapshot_version, beat.snapshot_applied_at).await?;
+    source::heartbeat(&mut db, &known, &beat, now).await?;
     let version = item::change_number(&mut db).await?;
     db.commit().await?;
     app.sidecar_keys.insert(source, known.identity);

@@ -191,14 +191,9 @@ async fn by_identity(
 ///
 /// # Errors
 /// [`StoreError::NotFound`] if there is no such active sidecar.
-pub async fn heartbeat(
-    tx: &mut UpkeepTx,
-    source: SourceId,
-    beat: &Heartbeat,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    if let Some(known) = get(tx, source).await? {
-        let before = known.applied_version.unwrap_or(0);
+pub async fn heartbeat(tx: &mut UpkeepTx, known: &Source, beat: &Heartbeat, now: Timestamp) -> Result<(), StoreError> {
+    let (source, before) = (known.id, known.applied_version.unwrap_or(0));
+    if beat.snapshot_version > before {
         propagation::note(tx, source, before, beat.snapshot_version, beat.snapshot_applied_at).await?;
     }
     let tools = beat.tools.as_ref().map(sql::json).transpose()?;

@@ -54,7 +54,8 @@ async fn beat(store: &Store, source: SourceId, tools: Option<Vec<ToolAnnouncemen
         checkpoints: Vec::new(),
     };
     let mut tx = store.upkeep().await.unwrap();
-    source::heartbeat(&mut tx, source, &beat, START).await.unwrap();
+    let known = source::get(&mut tx, source).await.unwrap().unwrap();
+    source::heartbeat(&mut tx, &known, &beat, START).await.unwrap();
     tx.commit().await.unwrap();
 }
 
