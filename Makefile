@@ -77,7 +77,7 @@ ci: ## what CI runs
 	.ci/run
 
 dist: deps ## what ships: thin LTO, one codegen unit
-	cargo build --profile dist -p aegis-proxy -p aegis-control-api
+	cargo build --profile dist -p aegis-proxy -p aegis-control-api -p aegis-verify
 
 clean-dev: ## forget the state of `make run`
 	rm -rf .dev
