@@ -103,6 +103,7 @@ struct File {
     tool: Vec<Line>,
 }
 
+#[cfg_attr(test, derive(serde::Serialize))]
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Line {
@@ -147,6 +148,7 @@ impl Default for Line {
     }
 }
 
+#[cfg_attr(test, derive(serde::Serialize))]
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct HintsLine {
@@ -155,6 +157,7 @@ struct HintsLine {
     transfer_cap_usd: Option<String>,
 }
 
+#[cfg_attr(test, derive(serde::Serialize))]
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct CredentialLine {
@@ -306,6 +309,46 @@ mod tests {
         let environment = Environment::from([("MAIL_TOKEN".to_owned(), "x".to_owned())]);
         let routes = parse(include_str!("../../../config/tools.toml"), &environment, 1_000).unwrap();
         assert!(!routes.is_empty());
+    }
+
+    /// The defaults of a table and the tables in it, by the last part of their key.
+    fn defaults(table: toml::Table, into: &mut BTreeMap<String, toml::Value>) {
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(inner) if key == "hints" || key == "credential" => defaults(inner, into),
+                value => assert!(into.insert(key, value).is_none(), "two keys of one name"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented_with_its_real_default_and_no_other_is() {
+        let mut real = BTreeMap::new();
+        let credential = Some(CredentialLine::default());
+        let cap = ToolHints::default().transfer_cap.as_micros() / 1_000_000;
+        let hints = HintsLine { transfer_cap_usd: Some(cap.to_string()), ..HintsLine::default() };
+        defaults(toml::Table::try_from(Line { credential, hints, ..Line::default() }).unwrap(), &mut real);
+
+        let (mut documented, mut comment) = (BTreeMap::new(), String::new());
+        for line in include_str!("../../../config/tools.toml").lines().map(str::trim) {
+            let (text, is_comment) = line.strip_prefix('#').map_or((line, false), |text| (text, true));
+            if let Some((before, _)) = text.split_once(" = ") {
+                let key = before.rsplit(' ').next().unwrap();
+                documented.entry(key.to_owned()).or_insert_with(|| comment.clone());
+            }
+            comment = if is_comment { comment + text } else { String::new() };
+        }
+        assert_eq!(documented.keys().collect::<Vec<_>>(), real.keys().collect::<Vec<_>>());
+        for (key, comment) in documented {
+            // What cannot be left out has no default.
+            let Some((_, told)) = comment.split_once("Default ") else {
+                assert!(["name", "url", "roles", "header", "file", "env"].contains(&key.as_str()), "{key}: no default");
+                continue;
+            };
+            let told = told.split_once([',', ' ']).map_or(told, |(first, _)| first).trim_end_matches('.');
+            let told: toml::Table = format!("default = {told}").parse().unwrap();
+            assert_eq!(told["default"], real[&key], "{key}");
+        }
     }
 
     #[test]
