@@ -5,6 +5,7 @@
 
 pub mod counters;
 pub mod credential;
+pub mod delegation;
 pub mod detect;
 pub mod facts;
 #[cfg(test)]

@@ -46,6 +46,7 @@ use aegis_core::time::{Clock, Monotonic, Timestamp};
 use aegis_core::tool_call::ToolCall;
 
 use crate::counters::{Counted, Counters};
+use crate::delegation;
 use crate::detect::{DetectInput, Detectors};
 use crate::facts::{RequestFacts, ToolFacts};
 use crate::record::{CallRecord, KnownCaller, NO_OVERLAY, PolicyInForce, Stopped};
@@ -197,7 +198,7 @@ impl Pipeline<'_> {
         let session = session_of(&metered.request, &metered.call);
 
         let began = self.clock.monotonic();
-        let findings = inference::infer(&self.memory.detectors, &detect_input(&metered, now));
+        let findings = inference::infer(&self.memory.detectors, &self.detect_input(&metered, now));
         metered.timeline.close(Stage::Inference, StageOutcome::Pass, began, self.clock);
 
         let began = self.clock.monotonic();
@@ -281,6 +282,20 @@ impl Pipeline<'_> {
         auth::bind(identified, caller.agent.id, &disengaged).map_err(|refused| by_auth(refused.1))
     }
 
+    fn detect_input<'m>(&self, metered: &'m Metered, now: Timestamp) -> DetectInput<'m> {
+        let (agent, tenant_id) = (&metered.caller.agent, metered.caller.settings.id);
+        let tenant = self.snapshot.data().tenant(tenant_id).map(Arc::as_ref);
+        DetectInput {
+            tool_name: &metered.call.tool_name,
+            payload: &metered.call.payload,
+            tenant_id,
+            granted: agent.is_granted(&metered.call.tool_name, now),
+            grants: &agent.grants,
+            delegation_depth: delegation::depth(tenant, agent, &metered.call),
+            hints: &metered.tool.hints,
+        }
+    }
+
     fn stop(
         &self,
         stage: Stage,
@@ -297,17 +312,6 @@ impl Pipeline<'_> {
 /// The session the call names: in its body, else in its header.
 fn session_of(request: &RequestFacts, call: &ToolCall) -> Option<SessionId> {
     call.session_id.clone().or_else(|| request.session_id.clone())
-}
-
-fn detect_input(metered: &Metered, now: Timestamp) -> DetectInput<'_> {
-    DetectInput {
-        tool_name: &metered.call.tool_name,
-        payload: &metered.call.payload,
-        tenant_id: metered.caller.settings.id,
-        granted: metered.caller.agent.is_granted(&metered.call.tool_name, now),
-        grants: &metered.caller.agent.grants,
-        hints: &metered.tool.hints,
-    }
 }
 
 fn observation<'a>(

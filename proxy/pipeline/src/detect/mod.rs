@@ -74,6 +74,8 @@ pub struct DetectInput<'a> {
     pub granted: bool,
     /// What the agent may use, to tell an imitated name.
     pub grants: &'a [Grant],
+    /// How many agents stand above the one that calls.
+    pub delegation_depth: usize,
     /// What the operator says about the tool.
     pub hints: &'a ToolHints,
 }

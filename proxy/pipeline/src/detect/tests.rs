@@ -26,7 +26,8 @@ fn call(tool: &str, payload: &Value, hints: &ToolHints, granted: bool, grants: &
     let tool_name = ToolName::parse(tool).unwrap();
     let tenant_id = "018f6f1e-5c0a-7000-8000-000000000001".parse().unwrap();
     let payload = payload.as_object().unwrap();
-    DETECTORS.with(|d| d.scan(&DetectInput { tool_name: &tool_name, payload, tenant_id, granted, grants, hints }))
+    let input = DetectInput { tool_name: &tool_name, payload, tenant_id, granted, grants, delegation_depth: 0, hints };
+    DETECTORS.with(|d| d.scan(&input))
 }
 
 fn structured(tool: &str, payload: &Value) -> Vec<FindingId> {

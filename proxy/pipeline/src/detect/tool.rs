@@ -1,4 +1,5 @@
-//! Whether the agent may use the tool at all, whether its name imitates one that is granted, and whose tenant is named.
+//! Whether the agent may use the tool at all, whether its name imitates one that is granted, how long the line of
+//! agents is, and whose tenant is named.
 
 use aegis_core::agent::GrantEffect;
 use aegis_core::finding::FindingId;
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use super::DetectInput;
 use super::findings::Findings;
+use crate::delegation::DELEGATION_DEPTH_MAX;
 
 /// Grants that are compared with the name.
 const COMPARED_GRANTS_MAX: usize = 256;
@@ -21,6 +23,9 @@ pub(crate) fn scan(input: &DetectInput<'_>, findings: &mut Findings) {
         if imitates_a_grant(input) {
             findings.add_base(FindingId::ToolNameSpoofing, "");
         }
+    }
+    if input.delegation_depth > DELEGATION_DEPTH_MAX {
+        findings.add_base(FindingId::DelegationTooDeep, "");
     }
     for key in ["tenant_id", "tenantId", "tenant"] {
         let named = input.payload.get(key).and_then(Value::as_str).and_then(|text| text.parse::<TenantId>().ok());
