@@ -1,6 +1,7 @@
 //! The strict parser and the canonical encoding, on cases and on public vectors.
 
 use proptest::prelude::*;
+use serde_json::Value;
 
 use super::*;
 
