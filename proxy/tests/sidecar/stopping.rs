@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aegis_core::decision::Stage;
 use aegis_ledger::entry::Body;
 
 use crate::harness::Harness;
@@ -54,10 +55,18 @@ async fn the_admin_port_tells_state_and_metrics() {
     let metrics = tokio::time::timeout(std::time::Duration::from_secs(10), quiet).await.unwrap();
     for line in [
         "aegis_proxy_refusals_total{reason=\"unknown_tool\"} 1",
-        "aegis_proxy_stage_seconds_count{stage=\"execution\"} 1",
+        "aegis_proxy_decisions_total{action=\"ALLOW\"} 1",
         "aegis_proxy_tool_seconds_count{tool=\"sample.*\"} 1",
         "aegis_proxy_snapshot_version 1",
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    for name in ["outbox_rows", "outbox_age_seconds", "snapshot_age_seconds", "degraded", "outbox_alarm"] {
+        assert!(metrics.contains(&format!("\naegis_proxy_{name} ")), "{name}\n{metrics}");
+    }
+    for stage in Stage::ALL {
+        let series = format!("aegis_proxy_stage_seconds_count{{stage=\"{}\"}} ", stage.as_str());
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&series));
+        assert!(line.is_some_and(|count| count != "0"), "{series}\n{metrics}");
     }
 }

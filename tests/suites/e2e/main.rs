@@ -1,6 +1,7 @@
 //! End to end: real binaries, real sockets, on SQLite and on PostgreSQL.
 
 mod bad_input;
+mod configuration;
 mod cut_off;
 mod evidence;
 mod first_call;
