@@ -54,7 +54,7 @@ async fn main() {
     let joins = [deployment.join_token(USES_MAX).await, deployment.join_token(USES_MAX).await];
     let (heard, mut applied) = mpsc::channel(4_096);
     let began = clock.monotonic();
-    connect(&deployment, &joins, arguments.sidecars, &heard).await;
+    connect(&deployment, clock, &joins, arguments.sidecars, &heard).await;
     let count = arguments.sidecars as usize;
     arrivals(&mut applied, count).await;
     println!("{count} sidecars enrolled, and hold their first snapshot: {:.1?}", clock.monotonic().since(began));
@@ -91,7 +91,13 @@ async fn arrivals(applied: &mut mpsc::Receiver<Monotonic>, count: usize) -> Vec<
     times
 }
 
-async fn connect(deployment: &Deployment, joins: &[String], count: u32, heard: &mpsc::Sender<Monotonic>) {
+async fn connect(
+    deployment: &Deployment,
+    clock: SystemClock,
+    joins: &[String],
+    count: u32,
+    heard: &mpsc::Sender<Monotonic>,
+) {
     let places = std::sync::Arc::new(tokio::sync::Semaphore::new(ENROLLING_MAX));
     let mut enrolling = tokio::task::JoinSet::new();
     for n in 0..count {
@@ -100,7 +106,7 @@ async fn connect(deployment: &Deployment, joins: &[String], count: u32, heard: &
         let join = joins[n as usize / USES_MAX as usize].clone();
         let heard = heard.clone();
         enrolling.spawn(async move {
-            let sidecar = Sidecar::enrol(http, base, &join, n).await;
+            let sidecar = Sidecar::enrol(http, clock, base, &join, n).await;
             drop(permit);
             tokio::spawn(sidecar.watch(heard));
         });
@@ -113,13 +119,15 @@ async fn connect(deployment: &Deployment, joins: &[String], count: u32, heard: &
 /// What a sidecar does with its control plane, without calls.
 struct Sidecar {
     http: reqwest::Client,
+    /// The one of all: its zero is its own.
+    clock: SystemClock,
     base: String,
     credential: String,
     boot: BootId,
 }
 
 impl Sidecar {
-    async fn enrol(http: reqwest::Client, base: String, join: &str, n: u32) -> Self {
+    async fn enrol(http: reqwest::Client, clock: SystemClock, base: String, join: &str, n: u32) -> Self {
         let key = PrivateKey::generate(&SystemEntropy);
         let statement = format!("{ENROLL_CONTEXT}{}", hex::encode(Sha256::digest(join.as_bytes())));
         let request = EnrollRequest {
@@ -133,13 +141,12 @@ impl Sidecar {
         let text = answer.text().await.expect("a body");
         let credential: SidecarCredential =
             serde_json::from_str(&text).unwrap_or_else(|fault| panic!("{fault}: {text}"));
-        let boot = BootId::generate(SystemClock::new().now(), &SystemEntropy);
-        Self { http, base, credential: credential.credential, boot }
+        let boot = BootId::generate(clock.now(), &SystemEntropy);
+        Self { http, clock, base, credential: credential.credential, boot }
     }
 
     /// Reads the stream for ever; tells when the first snapshot and each kill switch are in force, and sends the heartbeat that a real one sends.
     async fn watch(self, heard: mpsc::Sender<Monotonic>) {
-        let clock = SystemClock::new();
         let url = format!("{}/internal/sidecar/watch?since=0", self.base);
         let answer = self.http.get(url).bearer_auth(&self.credential).send().await.expect("a stream");
         let mut answer = answer.error_for_status().expect("a stream");
@@ -153,10 +160,10 @@ impl Sidecar {
                     WatchFrame::Begin { full } => is_awaited = full,
                     WatchFrame::Change(change) => is_awaited |= change.key == KILL_SWITCH,
                     WatchFrame::Commit { version, .. } => {
-                        if is_awaited && heard.send(clock.monotonic()).await.is_err() {
+                        if is_awaited && heard.send(self.clock.monotonic()).await.is_err() {
                             return;
                         }
-                        self.heartbeat(version, &clock).await;
+                        self.heartbeat(version).await;
                     }
                     WatchFrame::Ping { .. } => {}
                 }
@@ -164,13 +171,13 @@ impl Sidecar {
         }
     }
 
-    async fn heartbeat(&self, version: u64, clock: &SystemClock) {
+    async fn heartbeat(&self, version: u64) {
         let heartbeat = Heartbeat {
             boot: self.boot,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             public_url: String::new(),
             snapshot_version: version,
-            snapshot_applied_at: clock.now(),
+            snapshot_applied_at: self.clock.now(),
             outbox_rows: 0,
             outbox_age_ms: 0,
             level: aegis_core::decision::Level::Signed,
