@@ -18,6 +18,7 @@ mod example;
 mod extract;
 mod health;
 mod idempotency;
+mod keys;
 mod lockout;
 mod mail;
 mod metrics;
@@ -89,6 +90,9 @@ enum Command {
     JoinToken(JoinToken),
     /// Prints the trust policy for `aegis-verify`, from the key files alone.
     Trust(Trust),
+    /// Rotates the key that signs checkpoints, and reports keys that were stolen.
+    #[command(subcommand)]
+    Keys(keys::Keys),
 }
 
 type Fault = Box<dyn std::error::Error>;
@@ -148,6 +152,7 @@ async fn execute(command: Command, config: Config) -> Result<(), Fault> {
         }
         // Answered before anything was opened.
         Command::Openapi | Command::Trust(_) => {}
+        Command::Keys(command) => println!("{}", keys::run(&command, &store).await?),
         Command::JoinToken(arguments) => println!("{}", bootstrap::join_token(&arguments, &store).await?),
     }
     control::close_boot(&store, "the process ends in order").await?;

@@ -1,9 +1,9 @@
 //! Checkpoints that somebody kept: whether they are ours, and whether the ledger still agrees with them.
 
 use aegis_core::id::TenantId;
-use aegis_ledger::checkpoint::{Checkpoint, parse_origin};
+use aegis_ledger::checkpoint::{Checkpoint, CheckpointError, parse_origin};
 use aegis_ledger::hash::Hash;
-use aegis_ledger::note::Note;
+use aegis_ledger::note::{Note, NoteError};
 use aegis_store::ledger::{Head, checkpoint, proof};
 use aegis_store::{Conn, StoreError};
 
@@ -28,15 +28,26 @@ pub(crate) enum Agreement {
     Unknown(String),
 }
 
-/// Reads a signed note and verifies it with our key.
-pub(crate) fn open(app: &App, note: &str) -> Result<Presented, String> {
+/// Reads a signed note and verifies it with the keys that spoke for a tree of its size.
+pub(crate) async fn open(app: &App, note: &str) -> Result<Result<Presented, String>, StoreError> {
+    let (tenant, epoch, size) = match named(app, note) {
+        Ok(named) => named,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let mut opened = Err(NoteError::Unsigned.into());
+    for key in app.publisher.verifiers(tenant, epoch, size).await? {
+        opened = opened.or_else(|_: CheckpointError| Checkpoint::open(note, &key));
+    }
+    Ok(opened.map(|checkpoint| Presented { tenant, epoch, checkpoint }).map_err(|e| e.to_string()))
+}
+
+/// The log and the size that a note names; nothing is verified.
+fn named(app: &App, note: &str) -> Result<(TenantId, u64, u64), String> {
     let read = Note::parse(note).map_err(|e| e.to_string())?;
     let said = Checkpoint::parse(read.text()).map_err(|e| e.to_string())?;
     let named = parse_origin(&app.config.deployment, &said.origin);
     let (tenant, epoch) = named.ok_or("it is of a log of another deployment")?;
-    let key = app.publisher.verifier(tenant, epoch).map_err(|e| e.to_string())?;
-    let checkpoint = Checkpoint::open(note, &key).map_err(|e| e.to_string())?;
-    Ok(Presented { tenant, epoch, checkpoint })
+    Ok((tenant, epoch, said.size))
 }
 
 /// Compares a checkpoint with the ledger. The transaction may read the checkpoint's tenant.

@@ -10,7 +10,7 @@ use aegis_store::Keys;
 use clap::Args;
 
 /// Files without which there is nothing to trust yet.
-const NEEDED: [&str; 3] = ["source.id", "source.key", "checkpoint.key"];
+const NEEDED: [&str; 2] = ["source.id", "source.key"];
 
 /// Prints the trust policy for `aegis-verify`, from the key files alone.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ pub(crate) fn policy(
          log {}\n\
          control {} {}\n",
         origin(deployment, tenant, FIRST_EPOCH),
-        verifier(deployment, tenant, FIRST_EPOCH, keys.checkpoint.public())?,
+        verifier(deployment, tenant, FIRST_EPOCH, keys.checkpoint.current().private.public())?,
         keys.source,
         keys.identity.public().to_base64(),
     ))

@@ -170,6 +170,11 @@ impl Deployment {
         answer["join_token"].as_str().expect("a token").to_owned()
     }
 
+    /// What a command of the control plane's binary prints, beside the one that serves.
+    pub async fn command(&self, command: &[&str]) -> Value {
+        serde_json::from_slice(&with_command(&self.control, command).output().await).expect("one JSON object")
+    }
+
     /// A folder of the deployment's state.
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)

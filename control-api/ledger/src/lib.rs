@@ -11,6 +11,7 @@ pub mod hash;
 pub mod loss;
 pub mod note;
 pub mod proof;
+pub mod rotation;
 pub mod rows;
 pub mod signing;
 pub mod statement;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::hash::Hash;
+use crate::rotation::Rotation;
 
 /// Characters of free text in a row at most.
 pub const TEXT_MAX: usize = 1_024;
@@ -265,10 +266,13 @@ pub struct Key {
     pub key_id: String,
     /// The public key, base64.
     pub public_key: String,
-    /// `receipt`, `token` or `checkpoint`.
+    /// `receipt`, `token`, `checkpoint` or `identity`.
     pub purpose: String,
     /// `introduced`, `retired` or `compromised`.
     pub state: String,
+    /// How it follows the key before it; absent in a log's first and in keys of other purposes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
 }
 
 /// `enrol`: a source is enrolled with its identity key.

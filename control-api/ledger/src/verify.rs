@@ -12,12 +12,15 @@ use crate::chain;
 use crate::entry::{Body, Entry, Header};
 use crate::hash::{self, Hash};
 use crate::loss::{Account, Hole, Losses};
-use crate::rows::{Enrol, Gap, Open};
+use crate::rotation::{COMPROMISED, LogKeys};
+use crate::rows::{Enrol, Gap, Key, Open};
 use crate::signing::{EntrySignature, PublicKey, boot_statement};
 use crate::tree::Tree;
 
 /// Boots one verification follows at most; entries of further ones are reported as of an unknown boot.
 pub const BOOTS_MAX: usize = 100_000;
+/// Keys known to be compromised at most.
+const COMPROMISED_MAX: usize = 100_000;
 /// Signatures that are remembered as verified, so that a shared one costs once.
 const VERIFIED_MAX: usize = 1_024;
 
@@ -32,6 +35,8 @@ words! {
         UnknownBoot = "unknown_boot",
         /// Its `open` is not vouched for by the source's enrolled identity key.
         Origin = "origin",
+        /// A key that was reported compromised, or one that does not follow the one before it.
+        Key = "key",
         /// The signature does not verify.
         Signature = "signature",
         /// Entries of its source are missing and no `gap` declares them.
@@ -98,6 +103,8 @@ pub struct Verifier {
     tails: Vec<(u64, SourceId, BootId, u64)>,
     verified: HashSet<(Vec<u8>, String, [u8; 32])>,
     account: Account,
+    log_keys: LogKeys,
+    compromised: HashMap<String, u64>,
     faults: Vec<Fault>,
 }
 
@@ -117,6 +124,8 @@ impl Verifier {
             tails: Vec::new(),
             verified: HashSet::new(),
             account: Account::default(),
+            log_keys: LogKeys::default(),
+            compromised: HashMap::new(),
             faults: Vec::new(),
         }
     }
@@ -139,6 +148,14 @@ impl Verifier {
         self.boots.extend(
             boots.into_iter().map(|(id, key)| (id, Boot { key, next_seq: u64::MAX, prev: None, closed: false })),
         );
+        self
+    }
+
+    /// Keys as they were before the first entry that is checked: the checkpoint keys, and those reported compromised.
+    #[must_use]
+    pub fn knowing(mut self, log_keys: LogKeys, compromised: HashMap<String, u64>) -> Self {
+        self.log_keys = log_keys;
+        self.compromised = compromised;
         self
     }
 
@@ -237,12 +254,12 @@ impl Verifier {
             Body::Open(open) => self.open(index, header, open),
             Body::Gap(gap) => self.gap(index, header, gap),
             Body::Enrol(enrol) => self.enrol(header, enrol),
+            Body::Key(key) => self.key(index, header, key),
             Body::Close(_)
             | Body::Heartbeat(_)
             | Body::Decision(_)
             | Body::Outcome(_)
             | Body::Admin(_)
-            | Body::Key(_)
             | Body::Policy(_)
             | Body::Kill(_)
             | Body::DailyStatement(_)
@@ -269,7 +286,24 @@ impl Verifier {
         for (kind, detail) in faults {
             self.note(id, kind, detail);
         }
+        if self.compromised.get(&signature.key_id.0).is_some_and(|reported| *reported < index) {
+            self.note(id, FaultKind::Key, "signed after its key was reported compromised");
+        }
         self.signature(id, key, leaf, signature);
+    }
+
+    /// Only the control plane's word about keys counts.
+    fn key(&mut self, index: u64, header: &Header, key: &Key) {
+        let id = Some(header.audit_id);
+        if !self.controls.contains(&header.source) {
+            return self.note(id, FaultKind::Key, "only the control plane may speak of keys");
+        }
+        if key.state == COMPROMISED && self.compromised.len() < COMPROMISED_MAX {
+            self.compromised.entry(key.key_id.clone()).or_insert(index);
+        }
+        if !self.log_keys.take(index, key) {
+            self.note(id, FaultKind::Key, "a checkpoint key that does not follow the one before it");
+        }
     }
 
     fn signature(&mut self, id: Option<AuditId>, key: PublicKey, leaf: Hash, signature: &EntrySignature) {
@@ -329,6 +363,9 @@ impl Verifier {
             identity.verify(&statement, &open.identity_signature)
         });
         let detail = match vouched {
+            Ok(()) if self.compromised.get(&open.identity_key_id).is_some_and(|at| *at < waiting.index) => {
+                "the identity key that vouches for it was reported compromised".to_owned()
+            }
             Ok(()) if open.identity_key_id == identity.id().0 => return,
             Ok(()) => "the open names another identity key".to_owned(),
             Err(e) => format!("the identity key does not vouch for the boot key: {e}"),

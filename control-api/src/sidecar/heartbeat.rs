@@ -67,7 +67,7 @@ pub(super) async fn heartbeat(
 /// Compares a checkpoint that the sidecar kept with the ledger: what contradicts it is a split view, or a database
 /// that is not the one that was signed.
 async fn compare(app: &App, caller: &Caller, source: SourceId, note: &str) -> Result<(), ApiError> {
-    let presented = match presented::open(app, note) {
+    let presented = match presented::open(app, note).await? {
         Ok(presented) if caller.tenants().contains(&presented.tenant) => presented,
         Ok(presented) => {
             tracing::warn!(%source, tenant_id = %presented.tenant, "a sidecar shows a checkpoint of a tenant not its own");

@@ -243,6 +243,7 @@ async fn entries_are_taken_plain_or_compressed_and_once() {
 async fn a_checkpoint_that_the_ledger_contradicts_is_noticed() {
     use aegis_ledger::checkpoint::{Checkpoint, origin};
     use aegis_ledger::hash::Hash;
+    use aegis_ledger::note::Note;
 
     let world = World::new().await;
     let mut sidecar = TestSidecar::enrol(&world.store, world.tenant).await;
@@ -267,11 +268,12 @@ async fn a_checkpoint_that_the_ledger_contradicts_is_noticed() {
     assert_eq!(beat("no checkpoint").await.status, 200);
     assert_eq!(world.app.metrics.split_views.get(), 0);
     // What the same key signed for somebody else: another tree, and one that is longer than the ledger.
-    let key = world.store.store.control().checkpoint_key();
-    for size in [3, 1_000] {
+    let key = world.store.store.control().checkpoint_keys().current();
+    let held = Checkpoint::parse(Note::parse(&shown).unwrap().text()).unwrap().size;
+    for size in [held, 1_000] {
         let name = origin(&world.app.config.deployment, world.tenant, 1);
         let other = Checkpoint { origin: name, size, root: Hash::of(&[b"other"]), extensions: Vec::new() };
-        assert_eq!(beat(&other.sign(key).unwrap().to_string()).await.status, 200);
+        assert_eq!(beat(&other.sign(&key.private).unwrap().to_string()).await.status, 200);
     }
     assert_eq!(world.app.metrics.split_views.get(), 2);
 }

@@ -11,6 +11,7 @@ use aegis_core::id::SourceId;
 use aegis_core::time::Clock;
 use aegis_ledger::signing::PrivateKey;
 
+use crate::checkpoint_key::CheckpointKeys;
 use crate::error::StoreError;
 
 /// Bytes a key file has at most.
@@ -22,8 +23,8 @@ pub struct Keys {
     pub source: SourceId,
     /// Its identity key: vouches for the key of every process start.
     pub identity: PrivateKey,
-    /// Signs checkpoints and daily roots.
-    pub checkpoint: PrivateKey,
+    /// Sign checkpoints and daily roots.
+    pub checkpoint: CheckpointKeys,
     /// Seals what is secret at rest: salts, credentials.
     pub data_key: [u8; 32],
 }
@@ -40,7 +41,7 @@ impl Keys {
         Self {
             source: SourceId::generate(clock.now(), entropy),
             identity: PrivateKey::generate(entropy),
-            checkpoint: PrivateKey::generate(entropy),
+            checkpoint: CheckpointKeys::in_memory(PrivateKey::generate(entropy)),
             data_key: entropy::random(entropy),
         }
     }
@@ -58,19 +59,28 @@ impl Keys {
         Ok(Self {
             source: source.ok_or_else(|| fault(&source_path, &"not a source id"))?,
             identity: PrivateKey::from_seed(&secret(&dir.join("source.key"), entropy)?),
-            checkpoint: PrivateKey::from_seed(&secret(&dir.join("checkpoint.key"), entropy)?),
+            checkpoint: CheckpointKeys::load(dir, entropy)?,
             data_key: secret(&dir.join("data.key"), entropy)?,
         })
     }
 }
 
-fn fault(path: &Path, reason: &dyn std::fmt::Display) -> StoreError {
+pub(crate) fn fault(path: &Path, reason: &dyn std::fmt::Display) -> StoreError {
     StoreError::KeyFile { path: path.display().to_string(), reason: reason.to_string() }
 }
 
-fn secret(path: &Path, entropy: &dyn Entropy) -> Result<[u8; 32], StoreError> {
+/// The 32 bytes that a file holds in hex; made if it is not there.
+pub(crate) fn secret(path: &Path, entropy: &dyn Entropy) -> Result<[u8; 32], StoreError> {
     let fresh = hex::encode(entropy::random::<32>(entropy));
-    let text = read_or_create(path, fresh.as_bytes())?;
+    from_hex(path, &read_or_create(path, fresh.as_bytes())?)
+}
+
+/// The 32 bytes that a file holds in hex.
+pub(crate) fn stored_secret(path: &Path) -> Result<[u8; 32], StoreError> {
+    from_hex(path, &read(path).map_err(|e| fault(path, &e))?)
+}
+
+fn from_hex(path: &Path, text: &[u8]) -> Result<[u8; 32], StoreError> {
     let mut key = [0_u8; 32];
     hex::decode_to_slice(text.trim_ascii(), &mut key).map_err(|_| fault(path, &"not 32 bytes in hex"))?;
     Ok(key)
@@ -96,7 +106,7 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// Writes aside and links into place, so a process that dies here leaves either no key or a whole one, and of two
 /// processes that start together both end up with the same.
-fn create(path: &Path, fresh: &[u8]) -> std::io::Result<Vec<u8>> {
+pub(crate) fn create(path: &Path, fresh: &[u8]) -> std::io::Result<Vec<u8>> {
     let aside = path.with_extension(format!("new-{}", std::process::id()));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
     file.write_all(fresh)?;
@@ -128,8 +138,8 @@ mod tests {
         let second = Keys::load(dir.path(), &SystemClock::new(), &SystemEntropy).unwrap();
         assert_eq!((first.source, first.data_key), (second.source, second.data_key));
         assert_eq!(first.identity.public(), second.identity.public());
-        assert_eq!(first.checkpoint.public(), second.checkpoint.public());
-        assert_ne!(first.checkpoint.public(), first.identity.public());
+        assert_eq!(first.checkpoint.current().private.public(), second.checkpoint.current().private.public());
+        assert_ne!(first.checkpoint.current().private.public(), first.identity.public());
         let path = dir.path().join("source.key");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();

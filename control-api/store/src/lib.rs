@@ -10,6 +10,7 @@ pub mod agent_activity;
 pub mod api_key;
 pub mod audit;
 pub mod boot_key;
+pub mod checkpoint_key;
 pub mod credential;
 pub mod error;
 pub mod grant;

@@ -31,7 +31,13 @@ pub async fn publish(store: &Store, key: &TokenKey, state: &str) -> Result<u64, 
 
 /// The ledger's entry about a token key.
 pub fn entry(key: &TokenKey, state: &str) -> Body {
-    Body::Key(Key { key_id: key.kid.clone(), public_key: key.x.clone(), purpose: "token".into(), state: state.into() })
+    Body::Key(Key {
+        key_id: key.kid.clone(),
+        public_key: key.x.clone(),
+        purpose: "token".into(),
+        state: state.into(),
+        rotation: None,
+    })
 }
 
 async fn lacking(store: &Store, key: &TokenKey) -> Result<Vec<TenantId>, StoreError> {

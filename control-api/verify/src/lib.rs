@@ -20,6 +20,7 @@ pub mod proof;
 pub mod receipt;
 pub mod record;
 pub mod report;
+pub mod rotation;
 pub mod row;
 pub mod schema;
 pub mod sources;

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use aegis_ledger::hash::Hash;
 
-use crate::canonical::Object;
+use crate::canonical::{Object, Value};
 use crate::checkpoint::{self, Checkpoint};
 use crate::note::{self, NoteKey};
 use crate::policy::{Policy, public_key};
+use crate::rotation;
 use crate::verdict::{Check, Findings, Missing};
 
 /// Contradictions between checkpoints that are kept at most.
@@ -43,6 +44,8 @@ struct LogKey {
     since: u64,
     /// Trees of at most this size.
     until: u64,
+    /// Whether it is the policy's, or joined by rotations to one that is.
+    believed: bool,
 }
 
 /// A signed root that is not the tree's.
@@ -56,6 +59,8 @@ struct Mismatch {
 pub struct Log {
     origin: String,
     keys: Vec<LogKey>,
+    /// The key that the log introduced last.
+    newest: Option<NoteKey>,
     witnesses: Vec<NoteKey>,
     /// Genuine checkpoints that agree with the tree: how many, and the largest.
     agreed: u64,
@@ -73,10 +78,15 @@ pub struct Log {
 impl Log {
     /// Believes the policy's keys.
     pub fn new(policy: &Policy) -> Self {
-        let keys = policy.logs.iter().map(|key| LogKey { key: key.clone(), since: 0, until: u64::MAX }).collect();
+        let keys = policy
+            .logs
+            .iter()
+            .map(|key| LogKey { key: key.clone(), since: 0, until: u64::MAX, believed: true })
+            .collect();
         Self {
             origin: policy.origin.clone(),
             keys,
+            newest: None,
             witnesses: policy.witnesses.clone(),
             agreed: 0,
             unproved: 0,
@@ -91,19 +101,59 @@ impl Log {
 
     /// A `key` entry of the control plane: a checkpoint key comes into force, or leaves it, after that entry.
     pub fn key(&mut self, index: u64, entry: &Object<'_>, findings: &mut Findings) {
+        let fault = |findings: &mut Findings, detail: &str| findings.fault(Check::Key, Some(index), detail);
         let key = entry.text("public_key").and_then(public_key);
         let key = key.and_then(|key| NoteKey::ed25519(&self.origin, key.to_bytes()).ok());
-        let Some(key) = key else {
-            return findings.fault(Check::Key, Some(index), "a checkpoint key that is not an Ed25519 key");
-        };
-        let has_room = self.keys.len() < KEYS_MAX;
-        let known = self.keys.iter_mut().find(|k| k.key == key && k.until == u64::MAX);
-        match (entry.text("state"), known) {
-            (Some("introduced"), None) if has_room => {
-                self.keys.push(LogKey { key, since: index + 1, until: u64::MAX });
+        let Some(key) = key else { return fault(findings, "a checkpoint key that is not an Ed25519 key") };
+        if entry.text("state") != Some("introduced") {
+            if let Some(known) = self.keys.iter_mut().find(|k| k.key == key && k.until == u64::MAX) {
+                known.until = index;
             }
-            (Some("introduced"), _) | (_, None) => {}
-            (_, Some(known)) => known.until = index,
+            return;
+        }
+        match (entry.get("rotation").and_then(Value::object), &self.newest) {
+            // Said again.
+            (_, Some(newest)) if *newest == key => {}
+            (None, None) => self.begin(index, key, findings),
+            (Some(rotation), Some(before)) => match rotation::verify(rotation, before, &key) {
+                Ok(()) => self.follow(index, key, findings),
+                Err(problem) => fault(findings, problem),
+            },
+            (None, Some(_)) => fault(findings, "a checkpoint key that the one before it has not signed"),
+            (Some(_), None) => fault(findings, "a checkpoint key that follows one which was not introduced"),
+        }
+    }
+
+    /// The log's first key. One that the policy does not name must be joined to one that it does.
+    fn begin(&mut self, index: u64, key: NoteKey, findings: &mut Findings) {
+        self.newest = Some(key.clone());
+        if !self.keys.iter().any(|known| known.key == key) {
+            self.add(LogKey { key, since: index + 1, until: u64::MAX, believed: false }, findings);
+        }
+    }
+
+    /// A key in the place of the newest, signed by both.
+    fn follow(&mut self, index: u64, key: NoteKey, findings: &mut Findings) {
+        let before = self.newest.replace(key.clone());
+        let mut believed = false;
+        for known in self.keys.iter_mut().filter(|known| Some(&known.key) == before.as_ref()) {
+            known.until = known.until.min(index);
+            believed |= known.believed;
+        }
+        if let Some(known) = self.keys.iter_mut().find(|known| known.key == key && known.since == 0) {
+            // The reader brought this one along: all that led to it is the log's own.
+            known.since = index + 1;
+            self.keys.iter_mut().for_each(|known| known.believed = true);
+        } else {
+            self.add(LogKey { key, since: index + 1, until: u64::MAX, believed }, findings);
+        }
+    }
+
+    fn add(&mut self, key: LogKey, findings: &mut Findings) {
+        if self.keys.len() < KEYS_MAX {
+            self.keys.push(key);
+        } else {
+            findings.fault(Check::Key, None, "more checkpoint keys than are followed");
         }
     }
 
@@ -186,6 +236,11 @@ impl Log {
 
     /// The end of the log: which contradictions are the log's own.
     pub fn finish(&self, findings: &mut Findings) {
+        for stranger in self.keys.iter().filter(|known| !known.believed) {
+            let detail =
+                format!("no rotation joins it to a key of the policy: {}", hex::encode(stranger.key.to_bytes()));
+            findings.fault(Check::Key, stranger.since.checked_sub(1), detail);
+        }
         if self.epoch > FIRST_EPOCH {
             findings.missing(Missing::Sealed(self.epoch));
         }

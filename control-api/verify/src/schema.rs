@@ -140,10 +140,13 @@ const ADMIN: &[Field] = &[
     must("object", Text),
     must("request_id", Text),
 ];
+const ROTATION: &[Field] =
+    &[must("own_signature", Bytes(64)), must("previous", Bytes(32)), must("previous_signature", Bytes(64))];
 const KEY: &[Field] = &[
     must("key_id", Text),
     must("public_key", Text),
     must("purpose", Word(&["receipt", "token", "checkpoint", "identity"])),
+    may("rotation", Fields(ROTATION)),
     must("state", Word(&["introduced", "retired", "compromised"])),
 ];
 const ENROL: &[Field] =

@@ -11,6 +11,7 @@ use aegis_core::time::Timestamp;
 use aegis_ledger::chain::Cursor;
 use aegis_ledger::entry::{Body, Entry, Header};
 use aegis_ledger::hash::{self, Hash};
+use aegis_ledger::rotation::Rotation;
 use aegis_ledger::rows::{Admin, Close, DecisionRow, Enrol, Heartbeat, Key, Open, OutcomeRow, StageStep, Upstream};
 use aegis_ledger::signing::{EntrySignature, PrivateKey, boot_statement};
 use base64::Engine as _;
@@ -82,7 +83,8 @@ impl Writer {
 /// Writes a bundle while its ledger grows.
 pub struct Ledger<W: Write> {
     zip: ZipWriter<StreamWriter<W>>,
-    log: PrivateKey,
+    /// Signs checkpoints.
+    pub log: PrivateKey,
     tree: Tree,
     leaves: Vec<u8>,
     checkpoints: Vec<String>,
@@ -280,7 +282,14 @@ pub fn key(purpose: &str, state: &str, key: &PrivateKey) -> Body {
         public_key: key.public().to_base64(),
         purpose: purpose.into(),
         state: state.into(),
+        rotation: None,
     })
+}
+
+/// The entry by which one checkpoint key follows another.
+pub fn rotation(before: &PrivateKey, new: &PrivateKey) -> Body {
+    let Body::Key(entry) = key("checkpoint", "introduced", new) else { unreachable!("it is a key entry") };
+    Body::Key(Key { rotation: Some(Rotation::sign(before, new)), ..entry })
 }
 
 /// A management write.
@@ -354,7 +363,8 @@ pub fn outcome(number: u64) -> Body {
 pub fn sample<W: Write>(out: W, calls: u64, batch: u64) -> (W, String) {
     let mut ledger = Ledger::begin(out);
     let (mut control, mut sidecar) = (Writer::new(1, 1), Writer::new(2, 1));
-    let opening = vec![control.open(), control.enrolment(), sidecar.enrolment(), admin("agent:x")];
+    let first = key("checkpoint", "introduced", &ledger.log);
+    let opening = vec![control.open(), control.enrolment(), first, sidecar.enrolment(), admin("agent:x")];
     ledger.append(&mut control, opening);
     let open = sidecar.open();
     ledger.append(&mut sidecar, vec![open]);
@@ -369,9 +379,9 @@ pub fn sample<W: Write>(out: W, calls: u64, batch: u64) -> (W, String) {
         }
     }
     let next = PrivateKey::from_seed(&[0x4d; 32]);
-    ledger.append(&mut control, vec![key("checkpoint", "introduced", &next), admin("tenant:x")]);
-    ledger.checkpoint();
+    ledger.append(&mut control, vec![rotation(&ledger.log, &next), admin("tenant:x")]);
     ledger.log = next;
+    ledger.checkpoint();
     let last_seq = sidecar.cursor.next_seq - 1;
     let beat = Body::Heartbeat(Heartbeat { forwarded: calls, denied: 0, errored: 0, last_seq });
     ledger.append(&mut sidecar, vec![beat, Body::Close(Close { reason: "stopped".into() })]);

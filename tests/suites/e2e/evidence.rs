@@ -87,4 +87,51 @@ both! {
         let (code, said) = verify(at, &[]);
         assert_eq!((code, &said["claims"]["origin"]), (1, &json!("invalid")), "{said:#}");
     }
+
+    async fn a_key_rotated_while_all_runs_leaves_old_receipts_and_policies_good(d) {
+        let agent = d.agent("proved", &["test.echo"]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        let before = agent.call(d.url(), "test.echo", &json!({ "n": 0 })).await;
+        d.row(before.data()["audit_id"].as_str().unwrap()).await;
+        let path = format!("/receipts/{}", before.data()["execution_id"].as_str().unwrap());
+        let receipt = until("a checkpoint covers the call", async || {
+            let receipt = d.admin.get(&path).await;
+            receipt["checkpoint"].is_string().then_some(receipt)
+        })
+        .await;
+        std::fs::write(at.join("receipt.json"), receipt.to_string()).unwrap();
+        let old_policy = d.trust().await;
+
+        let rotated = d.command(&["keys", "rotate"]).await;
+        assert_eq!(rotated["ledgers"], 1, "{rotated:#}");
+        let keys = d.admin.get("/transparency/keys").await;
+        assert_eq!(keys["active"]["fingerprint"], rotated["active"]);
+        assert_eq!(keys["historical"][0]["fingerprint"], rotated["retired"]);
+        let after = agent.call(d.url(), "test.echo", &json!({ "n": 1 })).await;
+        let index = d.row(after.data()["audit_id"].as_str().unwrap()).await["metadata_json"]["index"].as_u64().unwrap();
+        let reported = d.command(&["keys", "compromised", "--key-id", rotated["retired"].as_str().unwrap()]).await;
+        assert_eq!(reported["ledgers"], 1, "{reported:#}");
+
+        // Believed by whoever trusted the old key, and by whoever trusts only the new one.
+        for policy in [old_policy, d.trust().await] {
+            std::fs::write(at.join("trust.txt"), policy).unwrap();
+            until("a checkpoint of the new key covers the last call", async || {
+                export(&d, at, json!({ "format": "evidence" })).await;
+                let (_, said) = verify(at, &[]);
+                (said["size"].as_u64() > Some(index)).then_some(())
+            })
+            .await;
+            let (code, said) = verify(at, &["--receipt", "receipt.json"]);
+            assert_eq!(code, 0, "{said:#}");
+        }
+        let mut kept = receipt["receipt"].clone();
+        for name in ["index", "inclusion", "checkpoint"] {
+            kept[name] = receipt[name].clone();
+        }
+        let verdict = d.admin.post("/receipts/verify", json!({ "receipt": kept })).await;
+        assert_eq!(verdict["claims"]["included"], "ok", "{verdict:#}");
+        let found = d.admin.get("/audit/logs/verify").await;
+        assert_eq!((&found["valid"], &found["complete"]), (&json!(true), &json!(true)), "{found:#}");
+    }
 }

@@ -88,7 +88,7 @@ async fn judge_checkpoint(
     judgement: &mut Judgement,
 ) -> Result<(), ApiError> {
     let Judgement { claims, errors } = judgement;
-    let opened = presented::open(app, note);
+    let opened = presented::open(app, note).await?;
     let ours = opened.and_then(|p| if p.tenant == tenant { Ok(p) } else { Err("it is of another tenant".to_owned()) });
     match ours {
         Err(why) => claims.included = Claim::of("included: checkpoint", Err::<(), _>(why), errors),

@@ -3,9 +3,11 @@
 use aegis_core::id::TenantId;
 use aegis_core::time::Timestamp;
 use aegis_ledger::checkpoint::FIRST_EPOCH;
+use aegis_ledger::rotation::LogKeys;
 use aegis_ledger::signing::PublicKey;
+use aegis_store::checkpoint_key::CheckpointKey;
 use aegis_store::ledger::checkpoint;
-use aegis_store::publish::{self, IntroducedKey};
+use aegis_store::ledger::log_key::{self, KeyEntry};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -28,7 +30,7 @@ pub(super) struct RootKeyView {
     fingerprint: String,
     /// As `fingerprint`.
     public_key_fingerprint: String,
-    /// The start of this process.
+    /// When it followed the key before it; the start of this process if it is the first.
     created_at: Timestamp,
 }
 
@@ -53,6 +55,8 @@ pub(super) struct KnownKeyView {
     /// The ledger's entry that introduced it: `index` and `entry`.
     #[schema(value_type = Object)]
     introduced_by: Value,
+    /// The size of the largest tree it speaks for; absent while it is in use.
+    speaks_until: Option<u64>,
 }
 
 /// Active and retired keys.
@@ -76,35 +80,47 @@ pub(super) struct KeysQuery {
 
 /// `GET /transparency/key`
 pub(super) async fn get(State(app): State<App>) -> Result<Answer<RootKeyView>, ApiError> {
-    Ok(Answer::ok(active(&app)))
+    Ok(Answer::ok(active(&app, &*app.publisher.key()?)))
 }
 
 /// `GET /transparency/keys`
 pub(super) async fn list(State(app): State<App>, Query(query): Query<KeysQuery>) -> Result<Answer<KeysView>, ApiError> {
     let mut keys = Vec::new();
     if let Some(tenant) = query.tenant_id {
-        let epoch = checkpoint::epoch(&mut *app.store.read(tenant).await?, tenant).await?.max(FIRST_EPOCH);
-        for known in publish::keys(&app.store, tenant).await? {
-            keys.push(view(&app, tenant, epoch, &known)?);
+        let mut tx = app.store.read(tenant).await?;
+        let epoch = checkpoint::epoch(&mut tx, tenant).await?.max(FIRST_EPOCH);
+        let known = log_key::keys(&mut tx, tenant).await?;
+        for entry in log_key::introduced(&mut tx, tenant).await? {
+            keys.push(view(&app, tenant, epoch, &entry, &known)?);
         }
     }
-    // Nothing retires a checkpoint key yet.
-    Ok(Answer::ok(KeysView { active: active(&app), historical: Vec::new(), keys }))
+    let key = app.publisher.key()?;
+    Ok(Answer::ok(KeysView { active: active(&app, &key), historical: historical(&key)?, keys }))
 }
 
-fn active(app: &App) -> RootKeyView {
-    let key = app.publisher.public_key();
+fn historical(key: &CheckpointKey) -> Result<Vec<RetiredKeyView>, ApiError> {
+    let retired = key.rotations.iter().map(|rotated| {
+        let key = PublicKey::parse(&rotated.rotation.previous).map_err(|e| ApiError::bug("a retired key", &e))?;
+        let (fingerprint, public_key_pem) = (key.id().0, pem(&key));
+        Ok(RetiredKeyView { fingerprint, public_key_pem, algorithm: "ed25519", rotated_at: rotated.at })
+    });
+    retired.collect()
+}
+
+fn active(app: &App, key: &CheckpointKey) -> RootKeyView {
+    let rotated_at = key.rotations.last().map(|rotated| rotated.at);
+    let key = key.private.public();
     let fingerprint = key.id().0;
     RootKeyView {
         algorithm: "ed25519",
         public_key_pem: pem(&key),
         fingerprint: fingerprint.clone(),
         public_key_fingerprint: fingerprint,
-        created_at: app.store.control().opened_at(),
+        created_at: rotated_at.unwrap_or_else(|| app.store.control().opened_at()),
     }
 }
 
-fn view(app: &App, tenant: TenantId, epoch: u64, known: &IntroducedKey) -> Result<KnownKeyView, ApiError> {
+fn view(app: &App, tenant: TenantId, epoch: u64, known: &KeyEntry, keys: &LogKeys) -> Result<KnownKeyView, ApiError> {
     let fault = |e: &dyn std::fmt::Display| ApiError::bug("an introduced key", e);
     let key = PublicKey::parse(&known.key.public_key).map_err(|e| fault(&e))?;
     let entry = known.entry.encode().map_err(|e| fault(&e))?;
@@ -116,5 +132,6 @@ fn view(app: &App, tenant: TenantId, epoch: u64, known: &IntroducedKey) -> Resul
         public_key_pem: pem(&key),
         verifier_key: verifier.to_string(),
         introduced_by: json!({ "index": known.index, "entry": entry }),
+        speaks_until: keys.by_id(&known.key.key_id).and_then(|key| key.ended_at),
     })
 }

@@ -131,7 +131,7 @@ pub(super) async fn compute(
     if date >= today {
         return Err(ApiError::conflict("day_not_complete", "the day is not over"));
     }
-    day::seal(&app.store, app.store.control().checkpoint_key(), tenant, date).await?;
+    day::seal(&app.store, tenant, date).await?;
     let sealed = day::get(&mut *app.store.read(tenant).await?, tenant, date).await?;
     let sealed = sealed.ok_or(ApiError::NotFound("root"))?;
     let statement = sealed.statement.receipt.clone();

@@ -2,10 +2,9 @@
 
 use aegis_core::day::Day;
 use aegis_core::id::TenantId;
-use aegis_ledger::signing::PublicKey;
 use aegis_ledger::statement::SignedStatement;
-use aegis_store::ledger::{day, proof};
-use aegis_store::{StoreError, publish};
+use aegis_store::StoreError;
+use aegis_store::ledger::{day, log_key, proof};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -93,12 +92,10 @@ pub(super) async fn verify(
 async fn daily(app: &App, signed: &SignedStatement, errors: &mut Vec<String>) -> Result<RootClaims, ApiError> {
     let statement = &signed.receipt;
     let tenant = statement.tenant_id;
-    let known = match publish::keys(&app.store, tenant).await {
-        Ok(keys) => keys.into_iter().find(|known| known.key.key_id == signed.public_key_fingerprint),
-        Err(StoreError::NotFound(_)) => None,
-        Err(fault) => return Err(fault.into()),
-    };
-    let known = known.and_then(|known| PublicKey::parse(&known.key.public_key).ok());
+    let keys = log_key::keys(&mut *app.store.read(tenant).await?, tenant).await?;
+    let known = keys.by_id(&signed.public_key_fingerprint);
+    // A key that was given up says nothing about what came later.
+    let known = known.filter(|known| known.ended_at.is_none_or(|end| statement.size_to <= end)).map(|known| known.key);
     let origin = Claim::of("origin", known.ok_or("this tenant's ledger knows no such key").map(drop), errors);
     let mut claims = RootClaims {
         // Without the key there is nothing to check the signature with.
@@ -130,7 +127,7 @@ async fn daily(app: &App, signed: &SignedStatement, errors: &mut Vec<String>) ->
 }
 
 async fn checkpoint(app: &App, note: &str, errors: &mut Vec<String>) -> Result<RootClaims, ApiError> {
-    let opened = presented::open(app, note);
+    let opened = presented::open(app, note).await?;
     let mut consistent = Claim::NotChecked;
     if let Ok(presented) = &opened {
         let mut tx = app.store.read(presented.tenant).await?;

@@ -13,7 +13,7 @@ use aegis_ledger::verify::{Fault, FaultKind, Verifier};
 
 use super::anchor::{Anchor, anchors};
 use super::projection::Projection;
-use super::{Head, proof};
+use super::{Head, log_key, proof};
 use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::source::SourceKind;
@@ -134,7 +134,10 @@ async fn begin(db: &mut Conn, store: &Store, tenant: TenantId, from: u64) -> Res
         Err(StoreError::NotFound(_)) => None,
         Err(fault) => return Err(fault),
     };
-    Ok(verifier.starting_at(from, (chain, tree), boots, sources))
+    let log_keys = log_key::keys_before(db, tenant, from).await?;
+    let mut compromised = log_key::compromised(db, tenant).await?;
+    compromised.retain(|_, reported| *reported < from);
+    Ok(verifier.starting_at(from, (chain, tree), boots, sources).knowing(log_keys, compromised))
 }
 
 async fn page(db: &mut Conn, tenant: TenantId, from: u64, end: u64) -> Result<Vec<Stored>, StoreError> {

@@ -12,6 +12,7 @@ use aegis_ledger::signing::{self, PrivateKey, PublicKey};
 
 use super::Head;
 use super::append::{Admitted, append, position, position_set};
+use crate::checkpoint_key::CheckpointKeys;
 use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::keys::Keys;
@@ -81,8 +82,8 @@ impl ControlSource {
         self.boot_key.public()
     }
 
-    /// The key that signs checkpoints and daily roots.
-    pub const fn checkpoint_key(&self) -> &PrivateKey {
+    /// The keys that sign checkpoints and daily roots.
+    pub const fn checkpoint_keys(&self) -> &CheckpointKeys {
         &self.keys.checkpoint
     }
 

@@ -11,7 +11,6 @@ use aegis_core::time::Timestamp;
 use aegis_ledger::entry::Body;
 use aegis_ledger::hash::Hash;
 use aegis_ledger::rows::DailyStatement;
-use aegis_ledger::signing::PrivateKey;
 use aegis_ledger::statement::{RootStatement, STATEMENT_KIND, STATEMENT_VERSION, SignedStatement};
 
 use super::{Head, proof, tile};
@@ -96,7 +95,7 @@ pub(crate) async fn due(db: &mut Conn, today: Day) -> Result<Vec<TenantId>, Stor
 
 /// Seals every day that is over, from the first that is not sealed up to `until`; how many. Each is one transaction:
 /// a process that dies on the way has sealed whole days, and the next call goes on.
-pub async fn seal(store: &Store, key: &PrivateKey, tenant: TenantId, until: Day) -> Result<u32, StoreError> {
+pub async fn seal(store: &Store, tenant: TenantId, until: Day) -> Result<u32, StoreError> {
     let until = until.min(Day::of(store.now()).previous());
     let mut sealed = 0;
     while sealed < SEALED_AT_ONCE_MAX {
@@ -104,7 +103,7 @@ pub async fn seal(store: &Store, key: &PrivateKey, tenant: TenantId, until: Day)
         if next.day > until {
             break;
         }
-        seal_one(store, key, tenant, &next).await?;
+        seal_one(store, tenant, &next).await?;
         sealed += 1;
     }
     Ok(sealed)
@@ -125,7 +124,7 @@ async fn next(store: &Store, tenant: TenantId) -> Result<Option<Next>, StoreErro
     Ok(first.map(|at| Next { day: Day::of(at), before: None }))
 }
 
-async fn seal_one(store: &Store, key: &PrivateKey, tenant: TenantId, next: &Next) -> Result<(), StoreError> {
+async fn seal_one(store: &Store, tenant: TenantId, next: &Next) -> Result<(), StoreError> {
     let from = next.before.as_ref().map_or(0, |before| before.size_to);
     let mut db = store.read(tenant).await?;
     let size = Head::read(&mut db, tenant).await?.size;
@@ -153,7 +152,9 @@ async fn seal_one(store: &Store, key: &PrivateKey, tenant: TenantId, next: &Next
         size_from: from,
         size_to: to,
     };
-    let statement = statement.sign(key).map_err(StoreError::corrupt)?;
+    let keys = store.control().checkpoint_keys();
+    let key = keys.refreshed()?;
+    let statement = statement.sign(&key.private).map_err(StoreError::corrupt)?;
     let entry = Body::DailyStatement(DailyStatement {
         date: next.day,
         size_from: from,
@@ -164,6 +165,10 @@ async fn seal_one(store: &Store, key: &PrivateKey, tenant: TenantId, next: &Next
     });
     // From here on under the ledger's lock: whoever sealed the day meanwhile is found by the insert.
     let mut tx = store.write(tenant).await?.record(entry).await?;
+    if keys.refreshed()?.private.public() != key.private.public() {
+        // The ledger may have learned of the new key before this entry: the old one must not speak after that.
+        return Err(StoreError::Conflict { what: "checkpoint key", reason: "changed_meanwhile" });
+    }
     let index = Head::read(&mut tx, tenant).await?.size.saturating_sub(1);
     let sql = Sql::new("SELECT entry FROM ledger_entries WHERE tenant_id = $1 AND idx = $2").bind(tenant).bind(index);
     let entry: Vec<u8> = tx.fetch_one(sql).await?.get("entry")?;

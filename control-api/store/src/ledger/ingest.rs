@@ -10,6 +10,7 @@ use aegis_ledger::wire::{INGEST_BYTES_MAX, INGEST_ENTRIES_MAX, IngestAnswer};
 use super::Head;
 use super::checkpoint;
 use super::intake::{self, Delivered, Verdict};
+use super::log_key;
 use super::placement::{Placed, Placement};
 use super::violation::ViolationKind;
 use crate::conn::{Conn, Sight};
@@ -139,7 +140,8 @@ async fn prepare(store: &Store, sender: &Sender, tenant: TenantId, part: Part) -
     let mut db = store.begin_write(Sight::Tenant(tenant)).await?;
     let mut head = Head::lock(&mut db, tenant).await?;
     let before = head.size;
-    let mut placement = Placement { store, sender, tenant, gaps: Vec::new(), placed: Placed::default() };
+    let compromised = log_key::compromised(&mut db, tenant).await?;
+    let mut placement = Placement { store, sender, tenant, compromised, gaps: Vec::new(), placed: Placed::default() };
     placement.aside(&mut db, &part.aside).await?;
     placement.place(&mut db, &mut head, part.chained).await?;
     let mut placed = placement.placed;

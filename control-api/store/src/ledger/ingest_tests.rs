@@ -6,11 +6,12 @@ use aegis_core::decision::{Decision, Outcome};
 use aegis_core::entropy::SystemEntropy;
 use aegis_core::id::{BootId, SourceId, TenantId};
 use aegis_ledger::entry::{Body, Entry};
-use aegis_ledger::rows::Gap;
+use aegis_ledger::rows::{Gap, Key};
 use aegis_ledger::signing::PrivateKey;
 use aegis_ledger::verify::FaultKind;
 use proptest::prelude::*;
 
+use super::Head;
 use super::check::verify;
 use super::ingest::{Ingested, ingest};
 use super::placement::{GAP_HOLD, POISON_HOLD};
@@ -20,7 +21,7 @@ use crate::both;
 use crate::error::StoreError;
 use crate::sql::Sql;
 use crate::testing::sidecar::{TestSidecar, decision, outcome_of};
-use crate::testing::{START, TestStore};
+use crate::testing::{START, TestStore, admin};
 
 async fn send(t: &TestStore, source: SourceId, lines: &[Vec<u8>]) -> Ingested {
     ingest(&t.store, source, lines.concat()).await.unwrap()
@@ -75,6 +76,46 @@ both! {
         let mut db = t.store.read(tenant).await.unwrap();
         let row = db.fetch_one(Sql::new("SELECT COUNT(*) AS n, MAX(idx) AS top FROM ledger_entries")).await.unwrap();
         assert_eq!(row.get::<u64>("n").unwrap(), row.get::<u64>("top").unwrap() + 1);
+    }
+
+    async fn a_stolen_key_signs_nothing_more_and_what_it_signed_stays_good(t: TestStore) {
+        let tenant = t.tenant().await;
+        for of_boot in [true, false] {
+            let mut sidecar = TestSidecar::enrol(&t, tenant).await;
+            send(&t, sidecar.source, &sidecar.run(3)).await;
+            let stolen = if of_boot { sidecar.boot_key.public() } else { sidecar.identity.public() };
+            assert_eq!(crate::publish::compromise(&t.store, &stolen.id().0).await.unwrap(), 1);
+            let mut thief = TestSidecar::boot(sidecar.source, tenant, PrivateKey::from_seed(&sidecar.identity.seed()));
+            let lines = if of_boot {
+                let entry = sidecar.next(decision(Decision::Allow, Outcome::Executed));
+                vec![sidecar.line(&entry)]
+            } else {
+                thief.run(1)
+            };
+            let refused = send(&t, sidecar.source, &lines).await;
+            assert_eq!(refused.answer.accepted, 0);
+            assert_eq!(refused.violations.first().map(|v| v.1), Some(ViolationKind::CompromisedKey));
+        }
+        let found = verify(&t.store, tenant, 0, None).await.unwrap();
+        assert_eq!((found.faults, found.complete), (vec![], true));
+        // An entry that got in all the same is a fault, wherever verification begins.
+        let stolen = t.store.control().boot_key().id().0;
+        let entry = Key {
+            key_id: stolen.clone(),
+            public_key: t.store.control().boot_key().to_base64(),
+            purpose: "receipt".into(),
+            state: "compromised".into(),
+            rotation: None,
+        };
+        let report = t.store.write(tenant).await.unwrap().record(Body::Key(entry)).await.unwrap();
+        report.commit().await.unwrap();
+        let size = Head::read(&mut t.store.read(tenant).await.unwrap(), tenant).await.unwrap().size;
+        let later = t.store.write(tenant).await.unwrap().record(admin("write", "x")).await.unwrap();
+        later.commit().await.unwrap();
+        for from in [0, size] {
+            let faults = verify(&t.store, tenant, from, None).await.unwrap().faults;
+            assert_eq!(faults.iter().map(|f| (f.kind, f.index)).collect::<Vec<_>>(), [(FaultKind::Key, Some(size))]);
+        }
     }
 
     async fn another_entry_with_a_taken_number_is_kept_as_equivocation(t: TestStore) {

@@ -15,6 +15,7 @@ pub mod ingest;
 #[cfg(test)]
 mod ingest_tests;
 mod intake;
+pub mod log_key;
 mod placement;
 pub(crate) mod projection;
 pub mod proof;

@@ -46,6 +46,8 @@ pub(crate) struct Placement<'a> {
     pub(crate) store: &'a Store,
     pub(crate) sender: &'a Sender,
     pub(crate) tenant: TenantId,
+    /// Keys that are reported compromised: nothing more is taken from them.
+    pub(crate) compromised: HashMap<String, u64>,
     /// Losses that good entries of this delivery declare.
     pub(crate) gaps: Vec<Gap>,
     pub(crate) placed: Placed,
@@ -182,6 +184,9 @@ impl Placement<'_> {
         }
         let poison = match &item.verdict {
             Verdict::Bad(kind, why) => Some((*kind, why.clone())),
+            Verdict::Good { admitted, .. } if self.is_compromised(admitted) => {
+                Some((ViolationKind::CompromisedKey, "signed with a key that was reported compromised".to_owned()))
+            }
             Verdict::Good { admitted, .. } => match chain.at.prev {
                 Some(prev) if admitted.entry.header.prev != prev => {
                     Some((ViolationKind::WrongPrev, format!("prev does not match at seq {seq}")))
@@ -201,6 +206,13 @@ impl Placement<'_> {
         }
         chain.at = Position { next_seq: seq + 1, prev: Some(Hash::of(&[&item.bytes])) };
         Ok(Step::On)
+    }
+
+    /// Whether an entry's key, or the identity key that vouches for its boot, was reported compromised.
+    fn is_compromised(&self, admitted: &Admitted) -> bool {
+        let is_reported = |id: &str| self.compromised.contains_key(id);
+        let vouched_badly = matches!(&admitted.entry.body, Body::Open(open) if is_reported(&open.identity_key_id));
+        vouched_badly || is_reported(&admitted.signature.key_id.0)
     }
 
     /// Entries before this one are missing: whether to wait for them.

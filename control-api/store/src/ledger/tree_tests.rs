@@ -83,17 +83,17 @@ both! {
 
     async fn days_are_sealed_once_and_late_rows_fall_into_the_day_they_arrive(t: TestStore) {
         let tenant = t.tenant().await;
-        let key = t.store.control().checkpoint_key();
+        let key = t.store.control().checkpoint_keys().current().private.public();
         let today = Day::of(START);
-        assert_eq!(day::seal(&t.store, key, tenant, today).await.unwrap(), 0);
+        assert_eq!(day::seal(&t.store, tenant, today).await.unwrap(), 0);
         t.clock.advance(DAY * 3);
         // Rows with the first day's time, delivered on the fourth.
         grow(&t, tenant, 10).await;
         assert_eq!(day::due(&mut t.store.read_platform().await.unwrap(), today.next()).await.unwrap(), [tenant]);
-        assert_eq!(day::seal(&t.store, key, tenant, today.next().next().next()).await.unwrap(), 3);
-        assert_eq!(day::seal(&t.store, key, tenant, today.next().next().next()).await.unwrap(), 0);
+        assert_eq!(day::seal(&t.store, tenant, today.next().next().next()).await.unwrap(), 3);
+        assert_eq!(day::seal(&t.store, tenant, today.next().next().next()).await.unwrap(), 0);
         t.clock.advance(DAY);
-        assert_eq!(day::seal(&t.store, key, tenant, today.next().next().next()).await.unwrap(), 1);
+        assert_eq!(day::seal(&t.store, tenant, today.next().next().next()).await.unwrap(), 1);
         let mut db = t.store.read(tenant).await.unwrap();
         let days = day::list(&mut db, tenant, None, None, 10).await.unwrap();
         let sizes: Vec<_> = days.iter().rev().map(|d| (d.size_from, d.size_to)).collect();
@@ -103,7 +103,7 @@ both! {
         assert!(sizes[3].1 >= 3 + 11 + 3, "{sizes:?}");
         let mut before: Option<&day::SealedDay> = None;
         for sealed in days.iter().rev() {
-            assert_eq!(sealed.statement.verify(&key.public()), Ok(()));
+            assert_eq!(sealed.statement.verify(&key), Ok(()));
             assert_eq!(sealed.root, proof::root(&mut db, tenant, sealed.size_to).await.unwrap());
             assert_eq!(sealed.statement.receipt.prev_root_hash, before.map(|b| b.root.to_hex()));
             let row = audit::since(&mut db, tenant, sealed.index, 1).await.unwrap().remove(0);
@@ -125,7 +125,7 @@ both! {
         let tenant = t.tenant().await;
         t.clock.advance(DAY * 5);
         let tasks: Vec<_> = [t.again().await, t.again().await].into_iter().map(|store| tokio::spawn(async move {
-            day::seal(&store, store.control().checkpoint_key(), tenant, Day::of(store.now())).await.unwrap();
+            day::seal(&store, tenant, Day::of(store.now())).await.unwrap();
         })).collect();
         for task in tasks {
             task.await.unwrap();

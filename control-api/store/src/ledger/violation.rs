@@ -37,6 +37,8 @@ words! {
         Late = "late",
         /// It speaks for a tenant that its deliverer does not speak for.
         ForeignTenant = "foreign_tenant",
+        /// Its key, or the one that vouches for it, was reported compromised before it came.
+        CompromisedKey = "compromised_key",
         /// It speaks for another source.
         ForeignSource = "foreign_source",
     }

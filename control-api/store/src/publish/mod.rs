@@ -4,32 +4,36 @@
 //! another one, is never signed in the same log: the log is sealed by its last checkpoint, and goes on as a new one
 //! in the next epoch, which names that checkpoint.
 
+mod key;
 mod record;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_core::day::Day;
 use aegis_core::id::TenantId;
 use aegis_core::time::Timestamp;
 use aegis_ledger::checkpoint::{self as form, Checkpoint, Epoch, FIRST_EPOCH};
-use aegis_ledger::entry::{Body, Entry};
+use aegis_ledger::entry::Body;
 use aegis_ledger::hash::{self, Hash};
 use aegis_ledger::note::VerifierKey;
-use aegis_ledger::rows::{Admin, Key};
+use aegis_ledger::rows::Admin;
 use aegis_ledger::signing::{PrivateKey, PublicKey};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
+use self::key::introduce;
+pub use self::key::{compromise, introduce_everywhere};
 use self::record::{Record, Records};
+use crate::checkpoint_key::CheckpointKey;
 use crate::error::StoreError;
 use crate::lease;
 use crate::ledger::checkpoint::{self, Opened, Stored};
-use crate::ledger::{Head, day, grown, proof, tile};
-use crate::sql::Sql;
+use crate::ledger::{Head, day, grown, log_key, proof, tile};
 use crate::store::Store;
 
 /// How often an idle ledger is compared with its checkpoint again.
@@ -38,8 +42,6 @@ pub const IDLE: Duration = Duration::from_mins(1);
 const LEASE: &str = "publish";
 /// How long it holds without being renewed.
 const LEASE_LENGTH: Duration = Duration::from_secs(10);
-/// The purpose of checkpoint keys in `key` entries.
-pub const KEY_PURPOSE: &str = "checkpoint";
 /// The action of the entry that opens an epoch.
 pub const EPOCH_ACTION: &str = "ledger.epoch";
 
@@ -48,8 +50,8 @@ pub struct Publisher {
     store: Store,
     deployment: String,
     records: Records,
-    /// Tenants whose ledgers are known to have introduced the key.
-    introduced: Mutex<HashSet<TenantId>>,
+    /// The key that a tenant's ledger is known to have introduced last.
+    introduced: Mutex<HashMap<TenantId, PublicKey>>,
     /// Until when the lease is known to be held.
     held: Mutex<Timestamp>,
 }
@@ -76,7 +78,7 @@ impl Publisher {
         Ok(Self {
             deployment: deployment.to_owned(),
             records: Records::open(records)?,
-            introduced: Mutex::new(HashSet::new()),
+            introduced: Mutex::new(HashMap::new()),
             held: Mutex::new(store.now()),
             store,
         })
@@ -105,7 +107,7 @@ impl Publisher {
             if !self.leads().await? {
                 break;
             }
-            sealed += u64::from(day::seal(&self.store, self.key(), tenant, today.previous()).await?);
+            sealed += u64::from(day::seal(&self.store, tenant, today.previous()).await?);
         }
         Ok(sealed)
     }
@@ -124,26 +126,31 @@ impl Publisher {
         lease::give_back(&self.store, LEASE).await
     }
 
-    /// The key that verifies a tenant's checkpoints of an epoch.
+    /// The keys that verify a tenant's checkpoints of this size in an epoch.
     ///
     /// # Errors
     /// If the deployment's name cannot stand in a key's name.
-    pub fn verifier(&self, tenant: TenantId, epoch: u64) -> Result<VerifierKey, StoreError> {
-        form::verifier(&self.deployment, tenant, epoch, self.public_key()).map_err(StoreError::corrupt)
+    pub async fn verifiers(&self, tenant: TenantId, epoch: u64, size: u64) -> Result<Vec<VerifierKey>, StoreError> {
+        let keys = log_key::keys(&mut *self.store.read(tenant).await?, tenant).await?;
+        let name = form::origin(&self.deployment, tenant, epoch);
+        log_key::verifiers(&keys, &name, size).map_err(StoreError::corrupt)
     }
 
-    /// The public half of the key that signs.
-    pub fn public_key(&self) -> PublicKey {
-        self.key().public()
+    /// The key that signs, and those before it.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyFile`] if it cannot be read.
+    pub fn key(&self) -> Result<Arc<CheckpointKey>, StoreError> {
+        self.store.control().checkpoint_keys().refreshed()
     }
 
     /// Brings a tenant's checkpoint up to its ledger.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] `other_key` if the ledger's checkpoints are signed with another key,
-    /// `changed_meanwhile` if another replica signed at the same time, `head_differs` if entries and head disagree.
+    /// `changed_meanwhile` if another replica signed or the key was rotated at the same time, `head_differs` if entries and head disagree.
     pub async fn publish(&self, tenant: TenantId) -> Result<Published, StoreError> {
-        self.introduce(tenant).await?;
+        let key = self.introduce(tenant).await?;
         // The record is read before the ledger: another replica may sign meanwhile, but a ledger that is read later
         // and is smaller than the record has lost something.
         let mut kept = self.records.read(tenant)?;
@@ -169,7 +176,11 @@ impl Publisher {
         {
             (size, root) = self.tree(tenant).await?;
         }
-        let next = self.next(tenant, record.as_ref(), size, root)?;
+        // A ledger learns of a key only after that key is in use: if ours still is, the tree knows of no later one.
+        if self.key()?.private.public() != key.private.public() {
+            return Err(StoreError::Conflict { what: "checkpoint key", reason: "changed_meanwhile" });
+        }
+        let next = self.next(tenant, record.as_ref(), (size, root), &key.private)?;
         if kept.as_ref() != Some(&next) {
             self.records.swap(tenant, kept.as_ref(), &next)?;
         }
@@ -197,10 +208,6 @@ impl Publisher {
             *held = now.plus(LEASE_LENGTH);
         }
         Ok(leads)
-    }
-
-    fn key(&self) -> &PrivateKey {
-        self.store.control().checkpoint_key()
     }
 
     /// The whole tree's size and root, with every tile under it written.
@@ -249,13 +256,14 @@ impl Publisher {
             }));
         };
         tracing::warn!(%tenant, size = latest.size, "there is no record of what was signed: what is published counts");
-        let read = Checkpoint::open(&latest.note, &self.verifier(tenant, latest.epoch)?);
-        match read {
-            Ok(read) if (read.size, read.root) == (latest.size, latest.root) => {
-                let note = Some(latest.note);
-                Ok(Some(Record { epoch: latest.epoch, size: latest.size, root: latest.root, note, sealed }))
-            }
-            Ok(_) | Err(_) => Err(StoreError::Conflict { what: "checkpoint", reason: "other_key" }),
+        drop(db);
+        let verifiers = self.verifiers(tenant, latest.epoch, latest.size).await?;
+        let mut read = verifiers.iter().filter_map(|key| Checkpoint::open(&latest.note, key).ok());
+        if read.any(|read| (read.size, read.root) == (latest.size, latest.root)) {
+            let note = Some(latest.note);
+            Ok(Some(Record { epoch: latest.epoch, size: latest.size, root: latest.root, note, sealed }))
+        } else {
+            Err(StoreError::Conflict { what: "checkpoint", reason: "other_key" })
         }
     }
 
@@ -299,12 +307,18 @@ impl Publisher {
     }
 
     /// The record of the tree's checkpoint, signed. The same tree gives the same note: signing is deterministic.
-    fn next(&self, tenant: TenantId, record: Option<&Record>, size: u64, root: Hash) -> Result<Record, StoreError> {
+    fn next(
+        &self,
+        tenant: TenantId,
+        record: Option<&Record>,
+        (size, root): (u64, Hash),
+        key: &PrivateKey,
+    ) -> Result<Record, StoreError> {
         let (epoch, sealed) = record.map_or((FIRST_EPOCH, None), |r| (r.epoch, r.sealed.clone()));
         let epoch_line = |note: &String| Epoch { number: epoch, sealed: Hash::of(&[note.as_bytes()]) }.to_extension();
         let extensions = sealed.iter().map(epoch_line).collect();
         let origin = form::origin(&self.deployment, tenant, epoch);
-        let note = Checkpoint { origin, size, root, extensions }.sign(self.key()).map_err(StoreError::corrupt)?;
+        let note = Checkpoint { origin, size, root, extensions }.sign(key).map_err(StoreError::corrupt)?;
         Ok(Record { epoch, size, root, note: Some(note.to_string()), sealed })
     }
 
@@ -314,58 +328,14 @@ impl Publisher {
         db.commit().await
     }
 
-    /// Makes the ledger introduce the key before the first checkpoint that it signs.
-    async fn introduce(&self, tenant: TenantId) -> Result<(), StoreError> {
-        if self.introduced.lock().await.contains(&tenant) {
-            return Ok(());
+    /// Makes the ledger introduce the key in use before the first checkpoint that it signs; that key.
+    async fn introduce(&self, tenant: TenantId) -> Result<Arc<CheckpointKey>, StoreError> {
+        let key = self.key()?;
+        let public = key.private.public();
+        if self.introduced.lock().await.get(&tenant) != Some(&public) {
+            introduce(&self.store, tenant, &key).await?;
+            self.introduced.lock().await.insert(tenant, public);
         }
-        let key = self.public_key();
-        let known = keys(&self.store, tenant).await?;
-        if !known.iter().any(|known| known.key.key_id == key.id().0) {
-            if !known.is_empty() {
-                return Err(StoreError::Conflict { what: "checkpoint", reason: "other_key" });
-            }
-            let entry = Body::Key(Key {
-                key_id: key.id().0,
-                public_key: key.to_base64(),
-                purpose: KEY_PURPOSE.into(),
-                state: "introduced".into(),
-            });
-            self.store.write(tenant).await?.record(entry).await?.commit().await?;
-        }
-        self.introduced.lock().await.insert(tenant);
-        Ok(())
+        Ok(key)
     }
-}
-
-/// A checkpoint key as a ledger knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IntroducedKey {
-    /// The key.
-    pub key: Key,
-    /// The index of the entry.
-    pub index: u64,
-    /// The entry that says so.
-    pub entry: Entry,
-}
-
-/// The checkpoint keys that the control plane introduced into a ledger, oldest first.
-pub async fn keys(store: &Store, tenant: TenantId) -> Result<Vec<IntroducedKey>, StoreError> {
-    let sql = Sql::new(
-        "SELECT e.idx, e.entry FROM audit_rows a JOIN ledger_entries e ON e.tenant_id = a.tenant_id AND e.idx = a.idx \
-         JOIN sources s ON s.source_id = a.source_id AND s.kind = 'control' \
-         WHERE a.tenant_id = $1 AND a.kind = 'key' AND a.action = 'key.introduced' ORDER BY a.idx",
-    );
-    let mut db = store.read(tenant).await?;
-    let mut found = Vec::new();
-    for row in db.fetch_all(sql.bind(tenant)).await? {
-        let bytes: Vec<u8> = row.get("entry")?;
-        let entry = Entry::decode(&bytes).map_err(StoreError::corrupt)?;
-        if let Body::Key(key) = &entry.body
-            && key.purpose == KEY_PURPOSE
-        {
-            found.push(IntroducedKey { key: key.clone(), index: row.get("idx")?, entry });
-        }
-    }
-    Ok(found)
 }

@@ -8,6 +8,7 @@ use super::*;
 use crate::both;
 use crate::ledger::check::verify;
 use crate::ledger::ingest::ingest;
+use crate::sql::Sql;
 use crate::testing::sidecar::TestSidecar;
 use crate::testing::{TestStore, admin};
 
@@ -41,7 +42,9 @@ async fn log_is_sound(t: &TestStore, publisher: &Publisher, tenant: TenantId) ->
     let kept = checkpoint::list(&mut db, tenant, last.epoch, 0).await.unwrap();
     assert_eq!(kept.last(), Some(&last));
     for c in &kept {
-        let read = Checkpoint::open(&c.note, &publisher.verifier(tenant, c.epoch).unwrap()).unwrap();
+        let keys = publisher.verifiers(tenant, c.epoch, c.size).await.unwrap();
+        assert_eq!(keys.len(), 1);
+        let read = Checkpoint::open(&c.note, &keys[0]).unwrap();
         assert_eq!((read.size, read.root), (c.size, c.root));
         let proof = proof::consistency(&mut db, tenant, c.size, last.size).await.unwrap();
         assert_eq!(verify_consistency((c.size, c.root), (last.size, last.root), &proof), Ok(()));
@@ -68,7 +71,7 @@ both! {
         write(&t.store, tenant, 300).await;
         assert_eq!(signed(publisher.publish(tenant).await.unwrap()).size, 304);
         log_is_sound(&t, &publisher, tenant).await;
-        let introduced = keys(&t.store, tenant).await.unwrap();
+        let introduced = log_key::introduced(&mut t.store.read(tenant).await.unwrap(), tenant).await.unwrap();
         assert_eq!((introduced.len(), introduced[0].index), (1, 3));
     }
 
@@ -104,7 +107,7 @@ both! {
         write(&t.store, tenant, 5).await;
         // Dead after the record, before it is published.
         let (size, root) = publisher.tree(tenant).await.unwrap();
-        let recorded = publisher.next(tenant, None, size, root).unwrap();
+        let recorded = publisher.next(tenant, None, (size, root), &publisher.key().unwrap().private).unwrap();
         publisher.records.swap(tenant, None, &recorded).unwrap();
         let mut db = t.store.read(tenant).await.unwrap();
         assert_eq!(checkpoint::latest(&mut db, tenant).await.unwrap(), None);
@@ -133,8 +136,9 @@ both! {
         let reopened = after.publish(tenant).await.unwrap();
         let Published::Reopened { sealed_size, checkpoint } = reopened else { panic!("{reopened:?}") };
         assert_eq!((sealed_size, checkpoint.epoch), (lost.size, 2));
-        let first = Checkpoint::open(&checkpoint.note, &after.verifier(tenant, 2).unwrap()).unwrap();
-        assert!(Checkpoint::open(&checkpoint.note, &after.verifier(tenant, 1).unwrap()).is_err());
+        let key = |epoch| after.verifiers(tenant, epoch, checkpoint.size);
+        let first = Checkpoint::open(&checkpoint.note, &key(2).await.unwrap()[0]).unwrap();
+        assert!(Checkpoint::open(&checkpoint.note, &key(1).await.unwrap()[0]).is_err());
         let sealed = Hash::of(&[lost.note.as_bytes()]);
         assert_eq!(first.epoch(), Some(Epoch { number: 2, sealed }));
         // The ledger itself says so.
@@ -260,5 +264,93 @@ both! {
             assert_eq!(verify_inclusion(leaf, index, c.size, &proof, c.root), Ok(()));
         }
         assert!(proof::inclusion(&mut db, tenant, c.size, c.size).await.is_err());
+    }
+
+    async fn a_rotated_key_is_taken_up_while_replicas_run_and_old_proofs_stay_good(t: TestStore) {
+        let tenant = t.tenant().await;
+        let running = publisher(&t);
+        let first = signed(running.publish(tenant).await.unwrap());
+        let other = t.again().await;
+        let keys = other.control().checkpoint_keys();
+        let old = keys.current().private.public();
+        let new = keys.rotate(t.store.now(), other.entropy()).unwrap().private.public();
+        // Rotated once more before the ledger was told at all.
+        let newest = keys.rotate(t.store.now(), other.entropy()).unwrap().private.public();
+        write(&t.store, tenant, 3).await;
+        let second = signed(running.publish(tenant).await.unwrap());
+        let known = log_key::keys(&mut t.store.read(tenant).await.unwrap(), tenant).await.unwrap();
+        assert_eq!(known.all().iter().map(|k| k.key).collect::<Vec<_>>(), [old, new, newest]);
+        let speaks = |size| known.in_force(size).collect::<Vec<_>>();
+        assert_eq!((speaks(first.size), speaks(second.size)), (vec![old], vec![newest]));
+        // The ledger is told once, whoever tells it.
+        assert_eq!(introduce_everywhere(&t.store).await.unwrap(), 1);
+        assert!(matches!(running.publish(tenant).await.unwrap(), Published::Unchanged(c) if c == Stored { signed_at: c.signed_at, ..second.clone() }));
+        assert_eq!(log_is_sound(&t, &running, tenant).await.len(), 2);
+        // A process that starts now goes on with it.
+        let later = Publisher::new(t.again().await, DEPLOYMENT, &folder(&t)).unwrap();
+        write(&t.store, tenant, 1).await;
+        signed(later.publish(tenant).await.unwrap());
+        log_is_sound(&t, &later, tenant).await;
+    }
+
+    async fn days_sealed_before_and_after_a_rotation_verify(t: TestStore) {
+        let tenant = t.tenant().await;
+        let publisher = publisher(&t);
+        publisher.publish(tenant).await.unwrap();
+        let day_length = std::time::Duration::from_hours(24);
+        t.clock.advance(day_length);
+        assert_eq!(publisher.seal_days().await.unwrap(), 1);
+        let keys = t.store.control().checkpoint_keys();
+        keys.rotate(t.store.now(), t.store.entropy()).unwrap();
+        t.clock.advance(day_length);
+        // Sealed with the new key before the ledger knows it.
+        assert_eq!(publisher.seal_days().await.unwrap(), 1);
+        publisher.publish(tenant).await.unwrap();
+        t.clock.advance(day_length);
+        assert_eq!(publisher.seal_days().await.unwrap(), 1);
+        publisher.publish(tenant).await.unwrap();
+        let days = day::list(&mut t.store.read(tenant).await.unwrap(), tenant, None, None, 9).await.unwrap();
+        let signers: Vec<_> = days.iter().rev().map(|d| d.statement.public_key_fingerprint.clone()).collect();
+        assert!(signers[0] != signers[1] && signers[1] == signers[2], "{signers:?}");
+        log_is_sound(&t, &publisher, tenant).await;
+    }
+
+    async fn a_restored_ledger_is_told_of_the_rotation_that_it_lost(t: TestStore) {
+        let tenant = t.tenant().await;
+        let before = publisher(&t);
+        write(&t.store, tenant, 20).await;
+        before.publish(tenant).await.unwrap();
+        let backup = t.backup().await;
+        let new = t.store.control().checkpoint_keys().rotate(t.store.now(), t.store.entropy()).unwrap();
+        write(&t.store, tenant, 20).await;
+        before.publish(tenant).await.unwrap();
+        let t = t.restore(backup).await;
+        let after = Publisher::new(t.store.clone(), DEPLOYMENT, &folder(&t)).unwrap();
+        assert!(matches!(after.publish(tenant).await.unwrap(), Published::Reopened { .. }));
+        let known = log_key::keys(&mut t.store.read(tenant).await.unwrap(), tenant).await.unwrap();
+        assert_eq!(known.last().unwrap().key, new.private.public());
+        log_is_sound(&t, &after, tenant).await;
+    }
+
+    async fn a_key_in_use_is_not_reported_but_replaced(t: TestStore) {
+        let tenant = t.tenant().await;
+        let publisher = publisher(&t);
+        publisher.publish(tenant).await.unwrap();
+        let keys = t.store.control().checkpoint_keys();
+        let old = keys.current().private.public().id().0;
+        let refused = compromise(&t.store, &old).await;
+        assert!(matches!(refused, Err(StoreError::Conflict { reason: "in_use", .. })), "{refused:?}");
+        let own = t.store.control().boot_key().id().0;
+        assert!(matches!(compromise(&t.store, &own).await, Err(StoreError::Conflict { reason: "in_use", .. })));
+        assert!(matches!(compromise(&t.store, "nobody's").await, Err(StoreError::NotFound("key"))));
+        keys.rotate(t.store.now(), t.store.entropy()).unwrap();
+        publisher.publish(tenant).await.unwrap();
+        assert_eq!(compromise(&t.store, &old).await.unwrap(), 1);
+        assert_eq!(compromise(&t.store, &old).await.unwrap(), 1);
+        let mut db = t.store.read(tenant).await.unwrap();
+        assert_eq!(log_key::compromised(&mut db, tenant).await.unwrap().len(), 1);
+        drop(db);
+        publisher.publish(tenant).await.unwrap();
+        log_is_sound(&t, &publisher, tenant).await;
     }
 }

@@ -35,7 +35,7 @@ fn every_attack_on_a_bundle_is_caught() {
             ("field flip", "/entry/tool, leaf hash fitted", "signature"),
             ("field flip", "/row/decision", "row"),
             ("field flip", "/signature/signature", "signature"),
-            ("dropped middle", "entry 5", "missing"),
+            ("dropped middle", "entry 6", "missing"),
             ("reorder", "two neighbours", "order"),
             ("reorder", "two neighbours, indexes and leaf hashes fitted", "chain"),
             ("stranger's key", "signs an entry", "signature"),

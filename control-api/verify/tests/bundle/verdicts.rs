@@ -1,7 +1,9 @@
 //! Verdicts and exit codes.
 
+use aegis_ledger::entry::Body;
 use aegis_ledger::signing::PrivateKey;
 use aegis_verify::log::Presented;
+use aegis_verify::note::NoteKey;
 use aegis_verify::testing::{self, Ledger, ORIGIN, Writer};
 use aegis_verify::verdict::{Claim, Missing, Verdict};
 
@@ -20,7 +22,7 @@ fn a_good_bundle_holds_in_every_claim() {
         question.held.extend(Presented::read(last, "held"));
         let report = report(bundle, &question);
         assert_eq!(verdicts(&report), expected, "{}", report.to_text());
-        assert_eq!((report.exit_code(), report.numbers.entries), (0, calls + 9));
+        assert_eq!((report.exit_code(), report.numbers.entries), (0, calls + 10));
     }
 }
 
@@ -28,7 +30,7 @@ fn a_good_bundle_holds_in_every_claim() {
 fn a_bundle_of_several_segments_is_one_log() {
     let (bundle, _) = testing::sample(Vec::new(), 66_000, 64);
     let report = report(bundle, &question());
-    assert_eq!((report.exit_code(), report.numbers.largest), (0, Some(66_009)), "{}", report.to_text());
+    assert_eq!((report.exit_code(), report.numbers.largest), (0, Some(66_010)), "{}", report.to_text());
 }
 
 #[test]
@@ -61,26 +63,67 @@ fn a_held_checkpoint_beyond_the_bundle_says_exactly_what_is_missing() {
     question.held.extend(Presented::read(note, "held"));
     let told = report(bundle, &question);
     assert_eq!(told.exit_code(), 3, "{}", told.to_text());
-    assert_eq!(told.findings.missing_ranges(), [Missing::Entries(12, 19), Missing::Leaves(12, 19)]);
+    assert_eq!(told.findings.missing_ranges(), [Missing::Entries(13, 19), Missing::Leaves(13, 19)]);
     assert_eq!(told.verdict(Claim::Included), Verdict::Incomplete);
 }
 
-#[test]
-fn a_retired_checkpoint_key_is_believed_for_what_came_before_only() {
-    let (old, new) = (PrivateKey::from_seed(&[0x4c; 32]), PrivateKey::from_seed(&[0x4d; 32]));
-    for (retired, exit) in [(false, 0), (true, 1)] {
-        let mut ledger = Ledger::begin(Vec::new());
-        let mut control = Writer::new(1, 1);
-        let opening = vec![control.open(), control.enrolment(), testing::key("checkpoint", "introduced", &new)];
-        ledger.append(&mut control, opening);
-        ledger.checkpoint();
-        let state = if retired { vec![testing::key("checkpoint", "retired", &old)] } else { Vec::new() };
-        ledger.append(&mut control, [state, vec![testing::admin("agent:y")]].concat());
-        ledger.checkpoint();
-        let (bundle, _) = ledger.finish();
-        let told = report(bundle, &question());
-        assert_eq!(told.exit_code(), exit, "{}", told.to_text());
+/// A log with one rotation, after which `signer` signs; `policy` names the keys that the reader believes.
+fn rotated(rotation: Body, signer: &PrivateKey, policy: Vec<NoteKey>) -> aegis_verify::report::Report {
+    let mut ledger = Ledger::begin(Vec::new());
+    let mut control = Writer::new(1, 1);
+    let first = testing::key("checkpoint", "introduced", &ledger.log);
+    let opening = vec![control.open(), control.enrolment(), first];
+    ledger.append(&mut control, opening);
+    ledger.checkpoint();
+    ledger.append(&mut control, vec![rotation, testing::admin("agent:y")]);
+    ledger.log = PrivateKey::from_seed(&signer.seed());
+    ledger.checkpoint();
+    let mut question = question();
+    if !policy.is_empty() {
+        question.policy.logs = policy;
     }
+    report(ledger.finish().0, &question)
+}
+
+fn note_key(key: &PrivateKey) -> NoteKey {
+    NoteKey::ed25519(ORIGIN, key.public().to_bytes()).unwrap()
+}
+
+#[test]
+fn a_rotated_key_is_believed_by_the_order_of_the_log() {
+    let (old, new, thief) = (seed(0x4c), seed(0x4d), seed(0x4e));
+    let good = || testing::rotation(&old, &new);
+    for (rotation, signer, policy, exit) in [
+        (good(), &new, vec![], 0),
+        // The old key speaks for no tree that knows of the new one.
+        (good(), &old, vec![], 1),
+        // A reader who brings only the new key believes what led to it, but not what did not.
+        (good(), &new, vec![note_key(&new)], 0),
+        (good(), &new, vec![note_key(&thief)], 1),
+        // Both must have signed.
+        (testing::key("checkpoint", "introduced", &new), &new, vec![], 1),
+        (testing::rotation(&thief, &new), &new, vec![], 1),
+        (testing::rotation(&old, &thief), &new, vec![], 1),
+        (forged(testing::rotation(&thief, &new), &old), &new, vec![], 1),
+        (testing::key("checkpoint", "retired", &old), &old, vec![], 1),
+        (testing::key("checkpoint", "compromised", &old), &old, vec![], 1),
+    ] {
+        let told = rotated(rotation.clone(), signer, policy);
+        assert_eq!(told.exit_code(), exit, "{rotation:?}\n{}", told.to_text());
+    }
+}
+
+fn seed(byte: u8) -> PrivateKey {
+    PrivateKey::from_seed(&[byte; 32])
+}
+
+/// It names another key as the one before.
+fn forged(rotation: Body, before: &PrivateKey) -> Body {
+    let Body::Key(mut key) = rotation else { panic!("not a key entry") };
+    if let Some(rotation) = &mut key.rotation {
+        rotation.previous = before.public().to_base64();
+    }
+    Body::Key(key)
 }
 
 #[test]
