@@ -49,6 +49,7 @@ fn entry() -> Entry {
             signals: BTreeMap::new(),
             stages: Vec::new(),
             policy: None,
+            shadow: Vec::new(),
             contract: None,
             approval: None,
             snapshot_version: 42,

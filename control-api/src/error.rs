@@ -48,6 +48,11 @@ impl Issues {
         self.0.push(Detail { r#type: kind, loc, msg: msg.into(), input: Value::Null });
     }
 
+    /// The refusal, when something was noted for certain.
+    pub(crate) fn into_error(self) -> ApiError {
+        ApiError::Validation(self.0)
+    }
+
     /// The refusal, if anything was noted.
     pub(crate) fn into_result(self) -> Result<(), ApiError> {
         if self.0.is_empty() { Ok(()) } else { Err(ApiError::Validation(self.0)) }

@@ -211,6 +211,7 @@ macro_rules! methods {
 methods! {
     get GET GET;
     post POST POST;
+    put PUT PUT;
     patch PATCH PATCH;
     delete DELETE DELETE;
 }

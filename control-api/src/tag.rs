@@ -21,6 +21,8 @@ words! {
         Audit = "audit",
         /// Kill switch and decisions.
         Decision = "decision",
+        /// Risk over time, and what it is weighed by.
+        Risk = "risk",
         /// Policy files.
         Policy = "policy",
         /// Signed receipts.
@@ -52,6 +54,7 @@ impl Tag {
             Self::Registry => "Tools that sidecars announce, that are granted or that were seen.",
             Self::Audit => "The audit log: search, summaries, explanation, verification.",
             Self::Decision => "The kill switch and what was decided.",
+            Self::Risk => "Risk over time, threats, the weights of the decision, and what is worth a look.",
             Self::Policy => "Policy files, their tests and versions.",
             Self::Receipts => "Signed receipts of decisions and the keys that verify them.",
             Self::Transparency => {

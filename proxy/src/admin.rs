@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use aegis_pipeline::snapshot::PolicyFault;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
@@ -127,7 +128,7 @@ impl Shown {
         let version = snapshot.data().version;
         let stale = age > self.engine.settings.max_staleness;
         let control_plane_away = age > AWAY_AFTER;
-        let faults: Vec<_> = snapshot.faults().iter().map(|f| f.tenant_id.to_string()).collect();
+        let faults: Vec<_> = snapshot.faults().iter().map(policy_fault).collect();
         let degraded = control_plane_away || outbox.alarm || !outbox.available || !faults.is_empty();
         let (code, status) = match () {
             () if self.in_flight.is_draining() => (503, "draining"),
@@ -169,10 +170,23 @@ impl Shown {
         gauges.outbox_lost.set(count(outbox.lost));
         gauges.snapshot_version.set(count(snapshot.data().version));
         gauges.snapshot_age_seconds.set(if snapshot.data().version == 0 { -1.0 } else { age.as_secs_f64() });
+        gauges.policy_faults.set(i64::try_from(snapshot.faults().len()).unwrap_or(i64::MAX));
         gauges.degraded.set(i64::from(age > AWAY_AFTER));
         gauges.idempotency_answers.set(i64::try_from(answers).unwrap_or(i64::MAX));
         gauges.idempotency_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         gauges.circuits_open.set(i64::try_from(open).unwrap_or(i64::MAX));
         metrics.text()
     }
+}
+
+/// Which policy is not in force, why, and whether an older one goes on in its place; nothing of its text.
+fn policy_fault(fault: &PolicyFault) -> serde_json::Value {
+    json!({
+        "tenant_id": fault.tenant_id,
+        "revision": fault.revision,
+        "file": fault.problem.file,
+        "line": fault.problem.line,
+        "column": fault.problem.column,
+        "older_in_force": fault.older_in_force,
+    })
 }

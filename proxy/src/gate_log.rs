@@ -112,6 +112,7 @@ impl GateLog {
             signals: std::collections::BTreeMap::new(),
             stages: Vec::new(),
             policy: None,
+            shadow: Vec::new(),
             contract: None,
             approval: None,
             snapshot_version,

@@ -67,6 +67,8 @@ pub struct Gauges {
     pub snapshot_age_seconds: Gauge,
     /// Its version.
     pub snapshot_version: IntGauge,
+    /// Policies that do not compile: an older one goes on, or every call of the tenant is refused.
+    pub policy_faults: IntGauge,
     /// 1 if the snapshot is older than allowed or the control plane is away.
     pub degraded: IntGauge,
     /// Answers kept for idempotency keys.
@@ -157,6 +159,7 @@ impl Gauges {
                 "Time since the control plane confirmed the snapshot",
             )?,
             snapshot_version: gauge(r, "snapshot_version", "Version of the snapshot in force")?,
+            policy_faults: gauge(r, "policy_faults", "Policies that could not be put in force")?,
             degraded: gauge(r, "degraded", "1 if the snapshot is older than allowed")?,
             idempotency_answers: gauge(r, "idempotency_answers", "Answers kept for idempotency keys")?,
             idempotency_bytes: gauge(r, "idempotency_bytes", "Bytes of answers kept for idempotency keys")?,

@@ -8,15 +8,18 @@ use aegis_core::money::MicroUsd;
 use aegis_ledger::commitment::{Salt, commit};
 use aegis_ledger::hash::Hash;
 use aegis_ledger::rows::{
-    DecisionRow, OutcomeRow, PolicyRef, RULE_IDS_MAX, RowFinding, Signal, StageStep, TEXT_MAX, Upstream,
+    DecisionRow, OutcomeRow, PolicyRef, RULE_IDS_MAX, RowFinding, ShadowRow, Signal, StageStep, TEXT_MAX, Upstream,
 };
-use aegis_pipeline::record::{CallRecord, PolicyInForce};
+use aegis_pipeline::record::{CallRecord, PolicyInForce, ShadowVerdict};
 use aegis_pipeline::timeline::Timeline;
 
 /// Bytes that the findings of one row take at most, encoded; a row must stay within the entry's limit.
 const FINDINGS_BYTES_MAX: usize = 20 * 1_024;
 /// Bytes of a finding besides its pointer, encoded.
 const FINDING_BYTES: usize = 128;
+
+/// Rules that a row names for each shadow version at most.
+const SHADOW_RULES_MAX: usize = 4;
 
 /// How a call ended.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +74,7 @@ pub fn decision_row(
             .collect(),
         stages: stages(&record.timeline),
         policy: Some(policy_ref(&record.policy)),
+        shadow: record.shadows.iter().map(shadow_row).collect(),
         contract: record.contract,
         approval: record.approval,
         snapshot_version: record.snapshot_version,
@@ -101,6 +105,16 @@ pub fn outcome_row(
         upstream: ending.upstream,
         cost_micro_usd: cost,
         reason: cut(reason),
+    }
+}
+
+fn shadow_row(shadow: &ShadowVerdict) -> ShadowRow {
+    ShadowRow {
+        name: shadow.name.clone(),
+        version: shadow.version,
+        decision: shadow.decision,
+        score_bp: shadow.score,
+        rule_ids: shadow.rule_ids.iter().take(SHADOW_RULES_MAX).map(|id| cut(id)).collect(),
     }
 }
 

@@ -150,6 +150,22 @@ pub struct Upstream {
     pub us: u64,
 }
 
+/// What a shadow version would have decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowRow {
+    /// The policy's name.
+    pub name: String,
+    /// The version that was judged beside the active one.
+    pub version: u32,
+    /// The verdict with it in place of the active one.
+    pub decision: Decision,
+    /// The score with it.
+    pub score_bp: BasisPoints,
+    /// Which rules spoke, the deciding one first.
+    pub rule_ids: Vec<String>,
+}
+
 /// `decision`: one governed call, or a count of alike refusals of stages 0–2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,6 +207,9 @@ pub struct DecisionRow {
     /// The policy in force; absent if policy was not reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyRef>,
+    /// What shadow versions would have decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow: Vec<ShadowRow>,
     /// The contract in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<ContractId>,

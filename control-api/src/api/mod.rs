@@ -13,6 +13,7 @@ mod ops;
 mod policy;
 mod receipts;
 mod registry;
+mod risk;
 mod tenant;
 mod transparency;
 mod users;
@@ -36,6 +37,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         receipts::operations(),
         transparency::operations(),
         decision::operations(),
+        risk::operations(),
         policy::operations(),
         execution::operations(),
         events::operations(),

@@ -30,6 +30,18 @@ fn operation_ids_are_unique() {
     assert_eq!(ids.len(), operations.len());
 }
 
+/// Two types of one name would silently stand for each other.
+#[test]
+fn a_schema_s_name_means_one_schema() {
+    let operations = operations();
+    let mut known = std::collections::BTreeMap::new();
+    for (name, schema) in operations.iter().flat_map(|operation| &operation.draft.schemas) {
+        let schema = serde_json::to_value(schema).unwrap();
+        let first = known.entry(name).or_insert_with(|| schema.clone());
+        assert!(*first == schema, "two types are called {name}");
+    }
+}
+
 #[test]
 fn no_two_schemas_share_a_name() {
     let mut known = BTreeMap::new();

@@ -22,6 +22,8 @@ const OTHERWISE: &[(&str, &str, &str)] = &[
     ("POST", "/auth/token", "a sign-in: no state of the tenant changes"),
     ("POST", "/execute", "refused here: sidecars execute"),
     ("POST", "/execute/{tool_name}", "refused here: sidecars execute"),
+    ("POST", "/policy/simulate", "reads"),
+    ("POST", "/policy/test", "reads"),
     ("POST", "/receipts/verify", "reads"),
     ("POST", "/transparency/verify-root", "reads"),
     ("POST", "/transparency/compute", "signs what is in the ledger already"),
@@ -146,5 +148,8 @@ async fn rules(script: &mut Script) {
     }
     script.at(Method::POST, "/policy/policies/{name}/activate", &name, Some(json!({ "version": 1 }))).await;
     script.at(Method::DELETE, "/policy/policies/{name}", &name, None).await;
+    let (weights, admin) = ("/risk/signal-weights", script.admin.clone());
+    let body = json!({ "inference": 0.2, "policy": 0.4, "behavior": 0.2, "autonomy": 0.1, "agent_risk_level": 0.1 });
+    script.write(Method::PUT, weights, weights, &admin, Some(body)).await;
     script.post("/audit/export", json!({ "format": "csv" })).await;
 }

@@ -92,6 +92,22 @@ pub async fn of_agent(
     Ok(AgentActivity { days, top_tools, last_active: last.map(|row| row.get("ts")).transpose()? })
 }
 
+/// When an agent was first and last seen calling, by its sidecar's clock.
+pub async fn seen(
+    db: &mut Conn,
+    tenant: TenantId,
+    agent: AgentId,
+) -> Result<(Option<Timestamp>, Option<Timestamp>), StoreError> {
+    let mut ends = [None, None];
+    for (end, order) in ends.iter_mut().zip([" ORDER BY idx LIMIT 1", " ORDER BY idx DESC LIMIT 1"]) {
+        let mut sql = Sql::new("SELECT ts FROM audit_rows WHERE kind = 'decision' AND tenant_id = ");
+        sql.push_bind(tenant).push(" AND agent_id = ").push_bind(agent).push(order);
+        *end = db.fetch_optional(sql).await?.map(|row| row.get("ts")).transpose()?;
+    }
+    let [first, last] = ends;
+    Ok((first, last))
+}
+
 fn sums_of(row: &Row) -> Result<DaySums, StoreError> {
     let calls: u64 = row.get("calls")?;
     let unapproved = row.get::<u64>("not_executed")?.min(calls);

@@ -13,9 +13,11 @@ pub mod boot_key;
 pub mod checkpoint_key;
 pub mod credential;
 pub mod error;
+pub mod facet;
 pub mod grant;
 pub mod idempotency;
 pub mod invite;
+pub mod insight;
 pub mod item;
 pub mod join_token;
 pub mod keys;
@@ -30,14 +32,15 @@ pub mod refresh;
 pub mod registry;
 pub mod revocation;
 pub mod source;
+pub mod tally;
 pub mod tenant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod token_key;
 pub mod totp;
-pub mod user;
-
 pub mod usage;
+pub mod user;
+pub mod weights;
 
 mod conn;
 mod dialect;

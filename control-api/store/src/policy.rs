@@ -1,7 +1,9 @@
 //! Policy files of a tenant: every version is kept, at most one of a name is active.
 
+use std::collections::BTreeMap;
+
 use aegis_core::id::TenantId;
-use aegis_core::policy::PolicyFile;
+use aegis_core::policy::{PolicyFile, SHADOWS_MAX};
 use aegis_core::snapshot::Item;
 use aegis_core::time::Timestamp;
 use aegis_core::words;
@@ -13,6 +15,8 @@ use crate::tx::WriteTx;
 
 /// Policies a tenant may have at most, retired ones included.
 pub const POLICIES_MAX: u64 = 200;
+/// Changes of policies that are gone through for an old revision at most.
+pub const CHANGES_MAX: u32 = 2_000;
 /// Versions of one policy at most.
 pub const VERSIONS_MAX: u32 = 1_000;
 
@@ -21,6 +25,8 @@ words! {
     pub enum PolicyMode {
         /// In force.
         Active = "active",
+        /// Judged beside the active one and recorded, not in force.
+        Shadow = "shadow",
         /// Kept, not in force.
         Draft = "draft",
         /// Was in force.
@@ -60,6 +66,8 @@ pub struct PolicyVersion {
 pub struct PolicySummary {
     /// That version.
     pub current: PolicyVersion,
+    /// The version that is judged beside it.
+    pub shadow_version: Option<u32>,
     /// When anything of it last changed.
     pub updated_at: Timestamp,
     /// By whom: a principal label.
@@ -73,7 +81,8 @@ const COLUMNS: &str = "name, version, mode, revision, rego, description, rules, 
 pub async fn list(db: &mut Conn, tenant: TenantId) -> Result<Vec<PolicySummary>, StoreError> {
     let sql = Sql::new(
         "SELECT v.name, v.version, v.mode, v.revision, v.rego, v.description, v.rules, v.tests_passed, v.tests_failed, \
-         v.created_at, v.created_by, p.updated_at, p.updated_by FROM policies p \
+         v.created_at, v.created_by, p.updated_at, p.updated_by, (SELECT s.version FROM policy_versions s \
+         WHERE s.tenant_id = p.tenant_id AND s.name = p.name AND s.mode = 'shadow') AS shadow_version FROM policies p \
          JOIN policy_versions v ON v.tenant_id = p.tenant_id AND v.name = p.name AND v.version = COALESCE( \
          (SELECT a.version FROM policy_versions a WHERE a.tenant_id = p.tenant_id AND a.name = p.name AND a.mode = 'active'), \
          (SELECT MAX(n.version) FROM policy_versions n WHERE n.tenant_id = p.tenant_id AND n.name = p.name)) \
@@ -124,6 +133,44 @@ pub async fn active(db: &mut Conn, tenant: TenantId) -> Result<Vec<PolicyFile>, 
             })
         })
         .collect()
+}
+
+/// The files that were in force under this overlay revision, by name: today's, or found again by going through what
+/// the ledger says came into force and left. `None` if no state of the tenant's policies had it, or if it lies more
+/// than [`CHANGES_MAX`] changes after the first.
+pub async fn in_force_at(
+    db: &mut Conn,
+    tenant: TenantId,
+    revision: &str,
+    revision_of: impl Fn(&[PolicyFile]) -> String,
+) -> Result<Option<Vec<PolicyFile>>, StoreError> {
+    let present = active(db, tenant).await?;
+    if revision_of(&present) == revision {
+        return Ok(Some(present));
+    }
+    let sql = Sql::new(
+        "SELECT action, object FROM audit_rows WHERE tenant_id = $1 AND kind = 'policy' ORDER BY idx LIMIT $2",
+    );
+    let changes = db.fetch_all(sql.bind(tenant).bind(CHANGES_MAX)).await?;
+    let mut files: BTreeMap<String, PolicyFile> = BTreeMap::new();
+    for change in &changes {
+        let (action, object): (String, String) = (change.get("action")?, change.get("object")?);
+        let named = object.strip_prefix("policy:").and_then(|object| object.rsplit_once('@'));
+        let Some((name, number)) = named.and_then(|(name, n)| Some((name, n.parse::<u32>().ok()?))) else { continue };
+        if action == "policy.active" {
+            let Some(version) = version(db, tenant, name, number).await? else { continue };
+            files.insert(name.to_owned(), version.file());
+        } else if action == "policy.retired" && files.get(name).is_some_and(|file| file.version == number) {
+            files.remove(name);
+        } else {
+            continue;
+        }
+        let state: Vec<PolicyFile> = files.values().cloned().collect();
+        if revision_of(&state) == revision {
+            return Ok(Some(state));
+        }
+    }
+    Ok(None)
 }
 
 /// Keeps a new version as a draft, under the next number; its number and time are the store's. A retired policy comes
@@ -177,13 +224,83 @@ pub async fn activate(
         Sql::new("UPDATE policy_versions SET mode = 'active' WHERE tenant_id = $1 AND name = $2 AND version = $3");
     tx.execute(sql.bind(tenant).bind(name).bind(number)).await?;
     touch(tx, tenant, name, by).await?;
-    tx.item_put(&Item::Policy(PolicyFile {
-        name: chosen.name.clone(),
-        version: chosen.version,
-        revision: chosen.revision.clone(),
-        rego: chosen.rego.clone(),
-    }));
+    tx.item_put(&Item::Policy(chosen.file()));
+    if chosen.mode == PolicyMode::Shadow {
+        tx.item_remove(&shadow_key(name));
+    }
     Ok(PolicyVersion { mode: PolicyMode::Active, ..chosen })
+}
+
+/// Has a version judged beside the active one of its name, in the snapshot too; the shadow before it ends.
+///
+/// # Errors
+/// [`StoreError::NotFound`] if there is no such version, [`StoreError::Conflict`] `already_active` if it is in force,
+/// `too_many_shadows` if [`SHADOWS_MAX`] other policies have a shadow.
+pub async fn shadow(
+    tx: &mut WriteTx,
+    tenant: TenantId,
+    name: &str,
+    number: u32,
+    by: &str,
+) -> Result<PolicyVersion, StoreError> {
+    let chosen = version(tx, tenant, name, number).await?.ok_or(StoreError::NotFound("policy version"))?;
+    if chosen.mode == PolicyMode::Active {
+        return Err(StoreError::Conflict { what: "policy version", reason: "already_active" });
+    }
+    let sql =
+        Sql::new("SELECT COUNT(*) AS n FROM policy_versions WHERE tenant_id = $1 AND mode = 'shadow' AND name <> $2");
+    if tx.fetch_one(sql.bind(tenant).bind(name)).await?.get::<u64>("n")? >= SHADOWS_MAX as u64 {
+        return Err(StoreError::Conflict { what: "policy", reason: "too_many_shadows" });
+    }
+    end_shadow(tx, tenant, name).await?;
+    let sql =
+        Sql::new("UPDATE policy_versions SET mode = 'shadow' WHERE tenant_id = $1 AND name = $2 AND version = $3");
+    tx.execute(sql.bind(tenant).bind(name).bind(number)).await?;
+    touch(tx, tenant, name, by).await?;
+    tx.item_put(&Item::ShadowPolicy(chosen.file()));
+    Ok(PolicyVersion { mode: PolicyMode::Shadow, ..chosen })
+}
+
+/// Ends the shadow of a policy: its version is a draft again. The version, if there was one.
+pub async fn shadow_end(
+    tx: &mut WriteTx,
+    tenant: TenantId,
+    name: &str,
+    by: &str,
+) -> Result<Option<PolicyVersion>, StoreError> {
+    let mut sql = Sql::new("SELECT ");
+    sql.push(COLUMNS).push(" FROM policy_versions WHERE mode = 'shadow' AND tenant_id = ").push_bind(tenant);
+    sql.push(" AND name = ").push_bind(name);
+    let Some(row) = tx.fetch_optional(sql).await? else { return Ok(None) };
+    end_shadow(tx, tenant, name).await?;
+    touch(tx, tenant, name, by).await?;
+    Ok(Some(PolicyVersion { mode: PolicyMode::Draft, ..from_row(&row)? }))
+}
+
+async fn end_shadow(tx: &mut WriteTx, tenant: TenantId, name: &str) -> Result<(), StoreError> {
+    let sql =
+        Sql::new("UPDATE policy_versions SET mode = 'draft' WHERE tenant_id = $1 AND name = $2 AND mode = 'shadow'");
+    if tx.execute(sql.bind(tenant).bind(name)).await? > 0 {
+        tx.item_remove(&shadow_key(name));
+    }
+    Ok(())
+}
+
+/// The snapshot key of a policy's shadow version.
+pub fn shadow_key(name: &str) -> String {
+    format!("shadow_policy/{name}")
+}
+
+impl PolicyVersion {
+    /// The version as sidecars hold it.
+    pub fn file(&self) -> PolicyFile {
+        PolicyFile {
+            name: self.name.clone(),
+            version: self.version,
+            revision: self.revision.clone(),
+            rego: self.rego.clone(),
+        }
+    }
 }
 
 /// Takes a policy out of force and out of the lists; its last state.
@@ -193,6 +310,7 @@ pub async fn activate(
 pub async fn retire(tx: &mut WriteTx, tenant: TenantId, name: &str, by: &str) -> Result<PolicySummary, StoreError> {
     let before = get(tx, tenant, name).await?.ok_or(StoreError::NotFound("policy"))?;
     retire_active(tx, tenant, name).await?;
+    end_shadow(tx, tenant, name).await?;
     let now = tx.now();
     let sql = Sql::new(
         "UPDATE policies SET retired_at = $1, updated_at = $1, updated_by = $2 WHERE tenant_id = $3 AND name = $4",
@@ -201,10 +319,10 @@ pub async fn retire(tx: &mut WriteTx, tenant: TenantId, name: &str, by: &str) ->
     tx.item_remove(&format!("policy/{name}"));
     let mode = match before.current.mode {
         PolicyMode::Active | PolicyMode::Retired => PolicyMode::Retired,
-        PolicyMode::Draft => PolicyMode::Draft,
+        PolicyMode::Draft | PolicyMode::Shadow => PolicyMode::Draft,
     };
     let current = PolicyVersion { mode, ..before.current };
-    Ok(PolicySummary { current, updated_at: now, updated_by: by.to_owned() })
+    Ok(PolicySummary { current, shadow_version: None, updated_at: now, updated_by: by.to_owned() })
 }
 
 async fn retire_active(tx: &mut WriteTx, tenant: TenantId, name: &str) -> Result<(), StoreError> {
@@ -226,6 +344,7 @@ async fn touch(tx: &mut WriteTx, tenant: TenantId, name: &str, by: &str) -> Resu
 fn summary(row: &Row) -> Result<PolicySummary, StoreError> {
     Ok(PolicySummary {
         current: from_row(row)?,
+        shadow_version: row.maybe("shadow_version")?,
         updated_at: row.get("updated_at")?,
         updated_by: row.get("updated_by")?,
     })

@@ -1,4 +1,4 @@
-//! Propagation: when each sidecar put a kill switch or a policy in force, as measured by itself.
+//! Propagation: when each sidecar put a kill switch, a policy or a shadow in force, as measured by itself.
 
 use aegis_core::id::{SourceId, TenantId};
 use aegis_core::time::Timestamp;
@@ -37,7 +37,7 @@ pub async fn note(
         "INSERT INTO item_applied (source_id, tenant_id, item_key, version, applied_at) \
          SELECT st.source_id, i.tenant_id, i.item_key, i.version, $4 FROM snapshot_items i \
          JOIN source_tenants st ON st.tenant_id = i.tenant_id AND st.source_id = $1 \
-         WHERE i.version > $2 AND i.version <= $3 AND (i.item_key = 'kill_switch' OR i.item_key LIKE 'policy/%') \
+         WHERE i.version > $2 AND i.version <= $3 AND (i.item_key = 'kill_switch' OR i.item_key LIKE 'policy/%' OR i.item_key LIKE 'shadow_policy/%') \
          ON CONFLICT (source_id, tenant_id, item_key) DO UPDATE \
          SET version = excluded.version, applied_at = excluded.applied_at \
          WHERE item_applied.version < excluded.version",

@@ -125,7 +125,7 @@ async fn grouped(db: &mut Conn, tenant: TenantId, window: Window, by: &'static s
     db.fetch_all(sql).await
 }
 
-fn narrow(sql: &mut Sql, tenant: TenantId, window: Window) {
+pub(crate) fn narrow(sql: &mut Sql, tenant: TenantId, window: Window) {
     sql.push(" FROM rollup_hourly WHERE tenant_id = ").push_bind(tenant);
     if let Some(from) = window.from {
         sql.push(" AND hour >= ").push_bind(hour_of(from));

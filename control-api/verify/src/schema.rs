@@ -93,6 +93,13 @@ const FINDING: &[Field] =
 const SIGNAL: &[Field] = &[must("score_bp", UpTo(10_000)), must("threshold_bp", UpTo(10_000))];
 const STAGE: &[Field] = &[must("n", UpTo(10)), must("outcome", Text), must("us", Count)];
 const POLICY_REF: &[Field] = &[must("bundle", Text), must("revision", Text)];
+const SHADOW: &[Field] = &[
+    must("decision", Word(DECISIONS)),
+    must("name", Text),
+    must("rule_ids", List(&Text)),
+    must("score_bp", UpTo(10_000)),
+    must("version", Count),
+];
 const UPSTREAM: &[Field] = &[may("status", UpTo(65_535)), must("us", Count)];
 const DECISION: &[Field] = &[
     must("action", Text),
@@ -118,6 +125,7 @@ const DECISION: &[Field] = &[
     must("rule_ids", List(&Text)),
     must("score_bp", UpTo(10_000)),
     may("session_id", Text),
+    may("shadow", List(&Fields(SHADOW))),
     must("signals", Map(&Fields(SIGNAL))),
     must("snapshot_version", Count),
     must("stages", List(&Fields(STAGE))),

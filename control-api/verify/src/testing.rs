@@ -332,6 +332,7 @@ pub fn decision(number: u64) -> DecisionRow {
             .collect(),
         stages: (0..10).map(|n| StageStep { n, outcome: "pass".into(), us: 17 }).collect(),
         policy: Some(aegis_ledger::rows::PolicyRef { bundle: "platform-1".into(), revision: "none".into() }),
+        shadow: number.is_multiple_of(3).then(shadow).into_iter().collect(),
         contract: None,
         approval: None,
         snapshot_version: 7,
@@ -343,6 +344,16 @@ pub fn decision(number: u64) -> DecisionRow {
         level: Level::Signed,
         reason: "granted, nothing seen".into(),
         count: 1,
+    }
+}
+
+fn shadow() -> aegis_ledger::rows::ShadowRow {
+    aegis_ledger::rows::ShadowRow {
+        name: "own".into(),
+        version: 2,
+        decision: Decision::Kill,
+        score_bp: BasisPoints::default(),
+        rule_ids: vec!["own.deny.word".into()],
     }
 }
 

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Bytes one policy file may have at most.
 pub const POLICY_TEXT_MAX: usize = 262_144;
 
+/// Shadow versions that a tenant may have judged beside its policy at once: each costs one more evaluation a call.
+pub const SHADOWS_MAX: usize = 3;
+
 /// One active file of a tenant's policy overlay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyFile {

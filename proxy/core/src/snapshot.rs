@@ -96,6 +96,8 @@ pub enum Item {
     Revocation(Revocation),
     /// An active file of the tenant's policy overlay.
     Policy(PolicyFile),
+    /// A version that is judged beside the active one of its name and recorded, never enforced.
+    ShadowPolicy(PolicyFile),
     /// A key that verifies access tokens; the same for every tenant of a deployment.
     TokenKey(TokenKey),
 }
@@ -112,6 +114,7 @@ impl Item {
             Self::Revocation(Revocation::User { user_id, .. }) => format!("revocation/user/{user_id}"),
             Self::Revocation(Revocation::Agent { agent_id, .. }) => format!("revocation/agent/{agent_id}"),
             Self::Policy(p) => format!("policy/{}", p.name),
+            Self::ShadowPolicy(p) => format!("shadow_policy/{}", p.name),
             Self::TokenKey(k) => format!("token_key/{}", k.kid),
         }
     }
@@ -149,6 +152,8 @@ pub struct TenantSnapshot {
     pub revoked_agents: HashMap<AgentId, Timestamp>,
     /// Active policy files by name.
     pub policies: BTreeMap<String, Arc<PolicyFile>>,
+    /// Shadow versions by name.
+    pub shadow_policies: BTreeMap<String, Arc<PolicyFile>>,
     /// Token keys by `kid`.
     pub token_keys: HashMap<String, Arc<TokenKey>>,
 }
@@ -173,6 +178,7 @@ impl TenantSnapshot {
                 self.revoked_agents.insert(agent_id, issued_until);
             }
             Item::Policy(p) => drop(self.policies.insert(p.name.clone(), Arc::new(p))),
+            Item::ShadowPolicy(p) => drop(self.shadow_policies.insert(p.name.clone(), Arc::new(p))),
             Item::TokenKey(k) => drop(self.token_keys.insert(k.kid.clone(), Arc::new(k))),
         }
     }
@@ -195,6 +201,7 @@ impl TenantSnapshot {
                 _ => {}
             },
             "policy" => drop(self.policies.remove(id)),
+            "shadow_policy" => drop(self.shadow_policies.remove(id)),
             "token_key" => drop(self.token_keys.remove(id)),
             _ => {}
         }

@@ -14,6 +14,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod record;
 pub mod refusal;
+pub mod replay;
 pub mod snapshot;
 pub mod stages;
 pub mod timeline;

@@ -216,7 +216,8 @@ impl Pipeline<'_> {
             approved: matches!(in_force.ticket, enforcement::Ticket::Valid(_)),
             now,
         };
-        let ruled = policy::evaluate(tenant_policy.map(Arc::as_ref), question);
+        let shadows = self.snapshot.shadows(tenant_id);
+        let (ruled, ruled_beside) = policy::evaluate(tenant_policy.map(Arc::as_ref), shadows, question);
         let outcome = if ruled.is_ok() { StageOutcome::Pass } else { StageOutcome::Fault };
         metered.timeline.close(Stage::Policy, outcome, began, self.clock);
 
@@ -228,7 +229,7 @@ impl Pipeline<'_> {
         metered.timeline.close(Stage::Behavior, StageOutcome::Pass, began, self.clock);
 
         let began = self.clock.monotonic();
-        let verdict = decision::decide(&Evidence {
+        let evidence = Evidence {
             findings: &findings,
             policy: &ruled,
             behavior: &report,
@@ -236,14 +237,16 @@ impl Pipeline<'_> {
             contract: &in_force.contract,
             risk_level: metered.caller.agent.risk_level,
             weights: &metered.caller.settings.weights,
-        });
+        };
+        let verdict = decision::decide(&evidence);
+        let shadows = ruled_beside.iter().map(|(shadow, ruled)| shadow.verdict(&evidence, ruled, &in_force)).collect();
         self.memory.behavior.remember(key, session.as_ref(), verdict.own_risk, now);
         metered.timeline.close(Stage::Decision, StageOutcome::Pass, began, self.clock);
         let policy = tenant_policy.map_or_else(
             || PolicyInForce { bundle: self.snapshot.platform().revision().to_owned(), overlay: NO_OVERLAY.to_owned() },
             |policy| policy.in_force().clone(),
         );
-        Judged { metered, verdict, in_force, policy, snapshot_version: self.snapshot.data().version }
+        Judged { metered, verdict, in_force, policy, shadows, snapshot_version: self.snapshot.data().version }
     }
 
     /// Stage 7: acts on the verdict.
@@ -340,7 +343,7 @@ fn observation<'a>(
 }
 
 fn record(judged: &Judged, action: Decision) -> CallRecord {
-    let Judged { metered, verdict, in_force, policy, snapshot_version } = judged;
+    let Judged { metered, verdict, in_force, policy, shadows, snapshot_version } = judged;
     CallRecord {
         tenant_id: metered.caller.settings.id,
         agent_id: metered.caller.agent.id,
@@ -357,6 +360,7 @@ fn record(judged: &Judged, action: Decision) -> CallRecord {
         signals: verdict.signals.clone(),
         timeline: metered.timeline.clone(),
         policy: policy.clone(),
+        shadows: shadows.clone(),
         contract: in_force.contract.contract(),
         approval: None,
         snapshot_version: *snapshot_version,

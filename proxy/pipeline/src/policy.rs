@@ -7,10 +7,13 @@
 mod bundle;
 mod check;
 mod input;
+mod locate;
 mod outcome;
 mod problem;
 mod ruleset;
+mod shadow;
 mod tenant;
+mod trial;
 mod value;
 
 pub use bundle::{PlatformBundle, PlatformFile};
@@ -19,9 +22,12 @@ pub use input::{
     AgentInput, ApprovalInput, BehaviorInput, FindingInput, GrantInput, PolicyInput, PrincipalInput, RequestInput,
     SessionInput, TenantInput, TimeInput, ToolInput, input_schema,
 };
+pub use locate::{RuleText, locate};
 pub use outcome::{PolicyVerdict, RULES_MAX, RuleHit};
 pub use problem::{PolicyFailure, PolicyProblem};
-pub use tenant::{OverlayState, TenantPolicy};
+pub use shadow::ShadowPolicy;
+pub use tenant::{OverlayState, TenantPolicy, overlay_revision};
+pub use trial::{CASES_MAX, Case, CaseResult, FileCoverage, TestResult, Trial, try_out};
 
 #[cfg(test)]
 mod tests;

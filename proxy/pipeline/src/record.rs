@@ -24,6 +24,21 @@ pub struct PolicyInForce {
     pub overlay: String,
 }
 
+/// What a shadow version would have decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShadowVerdict {
+    /// The policy's name.
+    pub name: String,
+    /// The version.
+    pub version: u32,
+    /// The verdict with it in place of the active one.
+    pub decision: Decision,
+    /// The score with it.
+    pub score: BasisPoints,
+    /// Which rules spoke, the deciding one first.
+    pub rule_ids: Vec<String>,
+}
+
 /// A call that was judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallRecord {
@@ -57,6 +72,8 @@ pub struct CallRecord {
     pub timeline: Timeline,
     /// The policy in force.
     pub policy: PolicyInForce,
+    /// What shadow versions would have decided.
+    pub shadows: Vec<ShadowVerdict>,
     /// The contract in force.
     pub contract: Option<ContractId>,
     /// The approval used.

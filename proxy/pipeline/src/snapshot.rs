@@ -7,7 +7,7 @@ use aegis_core::id::TenantId;
 use aegis_core::snapshot::{Snapshot, TokenKey};
 
 use crate::credential::TokenKeys;
-use crate::policy::{OverlayState, PlatformBundle, PolicyProblem, TenantPolicy};
+use crate::policy::{OverlayState, PlatformBundle, PolicyProblem, ShadowPolicy, TenantPolicy};
 
 /// A tenant's policy text that could not be put in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,7 @@ pub struct DecisionSnapshot {
     deployment: String,
     token_keys: HashMap<String, Arc<TokenKey>>,
     policies: HashMap<TenantId, Arc<TenantPolicy>>,
+    shadows: HashMap<TenantId, Vec<ShadowPolicy>>,
     faults: Vec<PolicyFault>,
     platform: Arc<PlatformBundle>,
 }
@@ -47,11 +48,13 @@ impl DecisionSnapshot {
         platform: &Arc<PlatformBundle>,
     ) -> Self {
         let mut policies = HashMap::new();
+        let mut shadows = HashMap::new();
         let mut token_keys = HashMap::new();
         let mut faults = Vec::new();
         for (tenant_id, tenant) in data.tenants() {
             token_keys.extend(tenant.token_keys.iter().map(|(kid, key)| (kid.clone(), key.clone())));
-            let last = previous.filter(|p| Arc::ptr_eq(&p.platform, platform)).and_then(|p| p.policies.get(&tenant_id));
+            let previous = previous.filter(|p| Arc::ptr_eq(&p.platform, platform));
+            let last = previous.and_then(|p| p.policies.get(&tenant_id));
             let policy = TenantPolicy::build(platform, tenant.policies.values().map(Arc::as_ref), last);
             if let Some((revision, problem)) = policy.fault() {
                 faults.push(PolicyFault {
@@ -62,8 +65,21 @@ impl DecisionSnapshot {
                 });
             }
             policies.insert(tenant_id, policy);
+            let last = previous.map(|p| p.shadows(tenant_id)).unwrap_or_default();
+            let (ready, broken) = ShadowPolicy::build(platform, tenant, last);
+            if !ready.is_empty() {
+                shadows.insert(tenant_id, ready);
+            }
+            // Beside a shadow that does not compile the policy in force goes on as if there were none.
+            faults.extend(broken.into_iter().map(|(revision, problem)| PolicyFault {
+                tenant_id,
+                revision,
+                problem,
+                older_in_force: true,
+            }));
         }
-        Self { data, deployment: deployment.into(), token_keys, policies, faults, platform: Arc::clone(platform) }
+        let platform = Arc::clone(platform);
+        Self { data, deployment: deployment.into(), token_keys, policies, shadows, faults, platform }
     }
 
     /// The facts.
@@ -84,6 +100,11 @@ impl DecisionSnapshot {
     /// The platform bundle.
     pub fn platform(&self) -> &Arc<PlatformBundle> {
         &self.platform
+    }
+
+    /// The versions to judge beside the policy in force.
+    pub(crate) fn shadows(&self, tenant_id: TenantId) -> &[ShadowPolicy] {
+        self.shadows.get(&tenant_id).map(Vec::as_slice).unwrap_or_default()
     }
 
     pub(crate) fn policy(&self, tenant_id: TenantId) -> Option<&Arc<TenantPolicy>> {

@@ -156,6 +156,7 @@ impl Held {
             signals: std::collections::BTreeMap::new(),
             stages: Vec::new(),
             policy: intent.policy,
+            shadow: Vec::new(),
             contract: None,
             approval: None,
             snapshot_version: intent.snapshot_version,

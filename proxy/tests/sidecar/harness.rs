@@ -151,6 +151,17 @@ impl Harness {
         self.engine.snapshots.publish(Arc::new(next));
     }
 
+    /// Puts items in force on top of what is, as a delta of the control plane does.
+    pub(crate) fn set(&self, items: impl IntoIterator<Item = Item>) {
+        let last = self.engine.snapshots.load();
+        let version = last.data().version + 1;
+        let items = items.into_iter();
+        let changes = items.map(|item| Change { version, tenant_id: tenant(), key: item.key(), item: Some(item) });
+        let data = last.data().with(changes, version, now());
+        let next = DecisionSnapshot::build(data, "test", Some(&last), &self.platform);
+        self.engine.snapshots.publish(Arc::new(next));
+    }
+
     /// Every call's row that the outbox holds, after gate refusals are written.
     pub(crate) async fn rows(&self) -> (Vec<DecisionRow>, Vec<OutcomeRow>) {
         self.engine.gate_log.flush(1).await;

@@ -6,6 +6,7 @@ mod control_plane;
 mod harness;
 mod idempotency;
 mod kill_switch;
+mod policies;
 mod refusals;
 mod stopping;
 mod streams;

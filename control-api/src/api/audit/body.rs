@@ -187,6 +187,7 @@ impl Search {
             from: self.start_date,
             until: self.end_date,
             text: facts.text,
+            shadowed_by: None,
         };
         (filter, page)
     }

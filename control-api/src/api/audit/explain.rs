@@ -1,5 +1,7 @@
 //! Why a decision was made.
 
+mod rules;
+
 use aegis_core::decision::{Decision, Outcome, Stage};
 use aegis_core::id::{AgentId, ApprovalId, AuditId, ContractId};
 use aegis_core::time::Timestamp;
@@ -10,6 +12,8 @@ use aegis_store::audit::{self, AuditRow, Filter, Page, RowKind};
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use rules::RuleView;
 
 use crate::caller::Caller;
 use crate::envelope::Answer;
@@ -42,6 +46,8 @@ pub(super) struct Explained {
     stages: Vec<StageView>,
     /// The rules that spoke, the deciding one first.
     rule_ids: Vec<String>,
+    /// The same with their text, their place in it and what of the input they read; the first ten.
+    rules: Vec<RuleView>,
     /// In words.
     explanation: String,
     policy_context: PolicyContext,
@@ -126,7 +132,8 @@ pub(super) async fn get(
     };
     let timeline = neighbours(&mut tx, &caller, of_agent, id).await?;
     let similar = neighbours(&mut tx, &caller, alike, id).await?;
-    Ok(Answer::ok(explain(&row, *said, timeline, similar)))
+    let rules = rules::of(&app, &mut tx, tenant, &row, &said).await?;
+    Ok(Answer::ok(explain(&row, *said, rules, timeline, similar)))
 }
 
 async fn neighbours(tx: &mut Conn, caller: &Caller, filter: Filter, of: AuditId) -> Result<Vec<Neighbour>, ApiError> {
@@ -150,7 +157,13 @@ impl From<AuditRow> for Neighbour {
     }
 }
 
-fn explain(row: &AuditRow, said: DecisionRow, timeline: Vec<Neighbour>, similar: Vec<Neighbour>) -> Explained {
+fn explain(
+    row: &AuditRow,
+    said: DecisionRow,
+    rules: Vec<RuleView>,
+    timeline: Vec<Neighbour>,
+    similar: Vec<Neighbour>,
+) -> Explained {
     let stages: Vec<StageView> = said
         .stages
         .iter()
@@ -171,6 +184,7 @@ fn explain(row: &AuditRow, said: DecisionRow, timeline: Vec<Neighbour>, similar:
         decided_by,
         stages,
         rule_ids: said.rule_ids,
+        rules,
         policy_context: PolicyContext {
             framework: "OPA",
             version: said.policy.as_ref().map(|p| p.bundle.clone()).unwrap_or_default(),

@@ -29,6 +29,9 @@ pub(super) struct NewNote {
     /// The note.
     #[schema(min_length = 1, max_length = 4096, examples("Looked into it: a planned export."))]
     body: String,
+    /// Filled from the credential; may be given only if it names the caller.
+    #[expect(dead_code, reason = "documented; taken out of the body before it is read")]
+    created_by: Option<String>,
 }
 
 const fn analysis() -> NoteType {

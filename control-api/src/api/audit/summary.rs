@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use crate::caller::Caller;
 use crate::envelope::Answer;
 use crate::error::ApiError;
+use crate::figures::mean;
 use crate::state::App;
 
 /// Hours of the trend.
@@ -24,17 +25,17 @@ const TOP_AGENTS: usize = 5;
 
 /// Totals over everything the tenant's ledger holds, and a trend.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     /// Calls, and refusals as often as they were counted.
     total_calls: u64,
-    /// Calls that a verdict or a gate kept from their tool.
+    /// Calls that were denied: KILL, and ESCALATE that was not approved.
     total_denials: u64,
     /// Agents with calls in the hours of the trend.
     active_agents_count: u64,
     most_used_tool: Option<String>,
     /// As `total_calls`.
     total_requests: u64,
-    /// As `total_denials`.
+    /// Calls that a verdict or a gate kept from their tool: denied, throttled or refused.
     blocked_requests: u64,
     /// Calls that nothing of ours kept from their tool.
     allowed_requests: u64,
@@ -44,7 +45,7 @@ pub(super) struct Summary {
     requests_by_hour: Vec<u64>,
     /// Calls by severity of their score.
     risk_distribution: BTreeMap<&'static str, u64>,
-    /// Calls stopped by the verdicts KILL and ESCALATE.
+    /// As `total_denials`.
     threats_blocked: u64,
     /// Agents that ever made a call of high or critical risk.
     high_risk_agents: u64,
@@ -53,7 +54,7 @@ pub(super) struct Summary {
 
 /// What the totals are made of.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Metadata {
+pub(crate) struct Metadata {
     /// First hour of the trend.
     hours_from: Timestamp,
     /// Calls that did not reach their tool, by the verdict that kept them: `KILL`, `ESCALATE`, `THROTTLE`, and
@@ -67,7 +68,7 @@ pub(super) struct Metadata {
 
 /// An agent with many calls.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TopAgent {
+pub(crate) struct TopAgent {
     agent_id: AgentId,
     calls: u64,
     /// Mean score of its calls, 0–100.
@@ -75,6 +76,11 @@ pub(super) struct TopAgent {
 }
 
 pub(super) async fn get(State(app): State<App>, caller: Caller) -> Result<Answer<Summary>, ApiError> {
+    Ok(Answer::ok(summarize(&app, &caller).await?))
+}
+
+/// The summary of what the caller may see.
+pub(crate) async fn summarize(app: &App, caller: &Caller) -> Result<Summary, ApiError> {
     let tenant = caller.tenant_id();
     let all = Window { agent_id: caller.only_agent(), ..Window::default() };
     let hours_from = trend_start(app.store.now());
@@ -85,19 +91,20 @@ pub(super) async fn get(State(app): State<App>, caller: Caller) -> Result<Answer
     let tools = usage::by_tool(&mut tx, tenant, all).await?;
     let agents = usage::by_agent(&mut tx, tenant, all).await?;
     let hours = usage::by_hour(&mut tx, tenant, trend).await?;
-    let denied = denials.values().sum();
-    Ok(Answer::ok(Summary {
+    let blocked = denials.values().sum();
+    let denied = [Decision::Kill, Decision::Escalate].iter().filter_map(|d| denials.get(d.as_str())).sum();
+    Ok(Summary {
         total_calls: total.calls,
         total_denials: denied,
         active_agents_count: usage::agent_count(&mut tx, tenant, trend).await?,
         most_used_tool: tools.into_iter().next().map(|(tool, _)| tool),
         total_requests: total.calls,
-        blocked_requests: denied,
-        allowed_requests: total.calls.saturating_sub(denied),
-        avg_risk_score: mean(&total),
+        blocked_requests: blocked,
+        allowed_requests: total.calls.saturating_sub(blocked),
+        avg_risk_score: mean(total.risk_sum, total.calls),
         requests_by_hour: buckets(hours_from, &hours),
         risk_distribution: distribution(&total),
-        threats_blocked: [Decision::Kill, Decision::Escalate].iter().filter_map(|d| denials.get(d.as_str())).sum(),
+        threats_blocked: denied,
         high_risk_agents: usage::risky_agent_count(&mut tx, tenant, all).await?,
         metadata: Metadata {
             hours_from,
@@ -105,12 +112,12 @@ pub(super) async fn get(State(app): State<App>, caller: Caller) -> Result<Answer
             failed: total.failed.saturating_add(total.unknown),
             top_agents: agents.into_iter().take(TOP_AGENTS).map(TopAgent::from).collect(),
         },
-    }))
+    })
 }
 
 impl From<(AgentId, Sums)> for TopAgent {
     fn from((agent_id, sums): (AgentId, Sums)) -> Self {
-        Self { agent_id, calls: sums.calls, avg_risk_score: mean(&sums) }
+        Self { agent_id, calls: sums.calls, avg_risk_score: mean(sums.risk_sum, sums.calls) }
     }
 }
 
@@ -145,13 +152,4 @@ fn distribution(sums: &Sums) -> BTreeMap<&'static str, u64> {
         (Severity::High.as_str(), sums.risk_high),
         (Severity::Critical.as_str(), sums.risk_critical),
     ])
-}
-
-fn mean(sums: &Sums) -> f64 {
-    if sums.calls == 0 {
-        return 0.0;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "a mean for people")]
-    let mean = sums.risk_sum as f64 / sums.calls as f64;
-    (mean * 100.0).round() / 100.0
 }

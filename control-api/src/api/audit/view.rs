@@ -23,8 +23,7 @@ pub(super) struct LogPage {
 impl LogPage {
     /// The page, and where the next one begins.
     pub(super) fn new(tenant: TenantId, found: &AuditPage, page: Page) -> Result<(Self, Option<String>), StoreError> {
-        let full = u32::try_from(found.rows.len()).is_ok_and(|n| n >= page.limit);
-        let next = found.rows.last().filter(|last| full && last.index > 0).map(|last| last.index.to_string());
+        let next = found.next_cursor(page);
         let items = found.rows.iter().map(|row| LogView::new(tenant, row)).collect::<Result<_, _>>()?;
         Ok((Self { total: found.total, limit: page.limit, offset: page.offset, items }, next))
     }
@@ -32,7 +31,7 @@ impl LogPage {
 
 /// One audit row.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct LogView {
+pub(crate) struct LogView {
     id: AuditId,
     tenant_id: TenantId,
     /// The agent it is about; management rows may have none.
@@ -59,7 +58,8 @@ pub(super) struct LogView {
 }
 
 impl LogView {
-    fn new(tenant_id: TenantId, row: &AuditRow) -> Result<Self, StoreError> {
+    /// The row as clients see it.
+    pub(crate) fn new(tenant_id: TenantId, row: &AuditRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.audit_id,
             tenant_id,
@@ -107,6 +107,7 @@ pub(super) fn metadata(row: &AuditRow) -> Result<Map<String, Value>, StoreError>
                 "signals": d.signals,
                 "stages": d.stages,
                 "policy": d.policy,
+                "shadow": if d.shadow.is_empty() { None } else { Some(d.shadow) },
                 "contract": d.contract,
                 "approval": d.approval,
                 "snapshot_version": d.snapshot_version,

@@ -1,6 +1,7 @@
-//! The kill switch through the router.
+//! Decisions and the kill switch through the router.
 
 use aegis_core::principal::Role;
+use aegis_store::testing::history;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -60,4 +61,39 @@ async fn wrong_bodies_change_nothing() {
     }
     assert_eq!(api.post(&who, "/decision/kill-switch/here", json!({})).await.0, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(api.get(&who, &path).await.1["data"]["engaged"], false);
+}
+
+#[tokio::test]
+async fn the_summary_and_the_history_tell_what_was_decided() {
+    let api = TestApi::start().await;
+    let calls = history::seed(&api.store, api.tenant).await;
+    let who = api.user(Role::Auditor);
+    let (status, summary) = api.get(&who, "/decision/summary").await;
+    let denied = calls.iter().filter(|call| call.is_denied()).count();
+    assert_eq!((status, &summary["data"]["threats_blocked"]), (StatusCode::OK, &json!(denied)));
+    assert_eq!(summary["data"]["total_requests"], calls.len());
+    let hours = summary["data"]["metrics"].as_array().unwrap();
+    assert_eq!((hours.len(), &hours[7]["time"]), (24, &json!("07:00")));
+    let today = api.app.store.now().day();
+    for (hour, told) in (0_u8..).zip(hours) {
+        let of_hour: Vec<u64> = calls
+            .iter()
+            .filter(|call| call.ts.day() == today && call.ts.hour() == hour)
+            .map(|call| u64::from(call.risk))
+            .collect();
+        let count = (of_hour.len() as u64).max(1);
+        let mean = (of_hour.iter().sum::<u64>() + count / 2) / count;
+        assert_eq!((&told["calls"], &told["score"]), (&json!(of_hour.len()), &json!(mean)), "{hour}");
+    }
+    let (_, first) = api.get(&who, "/decision/history?limit=200").await;
+    let rows = first["data"]["items"].as_array().unwrap();
+    let newest: Vec<Value> = calls.iter().rev().take(200).map(|call| json!(call.audit_id)).collect();
+    assert_eq!(rows.iter().map(|row| row["id"].clone()).collect::<Vec<_>>(), newest);
+    let next = format!("/decision/history?cursor={}", first["meta"]["next_cursor"].as_str().unwrap());
+    let (_, second) = api.get(&who, &next).await;
+    assert_eq!(second["data"]["items"][0]["id"], json!(calls[calls.len() - 201].audit_id));
+    assert_eq!(second["data"]["items"].as_array().unwrap().len(), 20);
+    assert_eq!(api.get(&who, "/decision/history?limit=201").await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(api.get(&who, "/decision/history?cursor=x").await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(api.get(&api.user(Role::Viewer), "/decision/history").await.0, StatusCode::FORBIDDEN);
 }

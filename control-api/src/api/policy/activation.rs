@@ -1,4 +1,4 @@
-//! Putting a policy version in force: only what compiles with everything else that is in force.
+//! Putting a policy version in force, or beside it: only what compiles with everything else that is in force.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use aegis_store::propagation::{self, Propagation};
 use aegis_store::{Conn, WriteTx};
 use axum::extract::State;
 
-use super::body::{Activation, is_policy_name};
-use super::upload::{check_files, check_text, file_of, refuse_failed};
+use super::body::{Activation, ActivationMode, is_policy_name};
+use super::upload::{check_files, check_text, refuse_failed};
 use super::view::ActivatedView;
 use crate::caller::Caller;
 use crate::envelope::Answer;
@@ -34,14 +34,46 @@ pub(super) async fn activate(
 ) -> Result<Answer<ActivatedView>, ApiError> {
     let tenant = caller.tenant_id();
     let chosen = find(&app, tenant, &name, body.version).await?;
+    if body.mode == ActivationMode::Draft {
+        let draft = take_back(&app, &caller, chosen).await?;
+        let told = wait_for_sidecars(&app, tenant, &policy::shadow_key(&name)).await?;
+        return Ok(Answer::ok(ActivatedView::new(draft, told)));
+    }
     // Judged anew: the platform's rules may have changed since it was uploaded.
     refuse_failed(&check_text(&app, &name, &chosen.rego).await?)?;
-    let basis = Basis::prove(&app, tenant, file_of(&chosen)).await?;
+    let basis = Basis::prove(&app, tenant, chosen.file()).await?;
     let mut tx = app.store.write(tenant).await?;
     basis.still_holds(&mut tx, tenant).await?;
-    let active = put_in_force(&caller, tx, tenant, &chosen).await?;
-    let told = wait_for_sidecars(&app, tenant, &name).await?;
-    Ok(Answer::ok(ActivatedView::new(active, told)))
+    let (changed, key) = if body.mode == ActivationMode::Shadow {
+        (put_beside(&caller, tx, tenant, &chosen).await?, policy::shadow_key(&name))
+    } else {
+        (put_in_force(&caller, tx, tenant, &chosen).await?, format!("policy/{name}"))
+    };
+    let told = wait_for_sidecars(&app, tenant, &key).await?;
+    Ok(Answer::ok(ActivatedView::new(changed, told)))
+}
+
+/// Ends the shadow of a version.
+async fn take_back(app: &App, caller: &Caller, chosen: PolicyVersion) -> Result<PolicyVersion, ApiError> {
+    let tenant = caller.tenant_id();
+    let mut tx = app.store.write(tenant).await?;
+    let ended = policy::shadow_end(&mut tx, tenant, &chosen.name, &caller.label()).await?;
+    let draft = ended.filter(|ended| ended.version == chosen.version);
+    let draft = draft.ok_or_else(|| ApiError::conflict("not_a_shadow", "the version is not a shadow now"))?;
+    tx.record(entry(caller, &draft, PolicyMode::Draft)).await?.commit().await?;
+    Ok(draft)
+}
+
+/// Has a version that was proved to compile judged beside what is in force, and records it.
+pub(super) async fn put_beside(
+    caller: &Caller,
+    mut tx: WriteTx,
+    tenant: TenantId,
+    version: &PolicyVersion,
+) -> Result<PolicyVersion, ApiError> {
+    let shadow = policy::shadow(&mut tx, tenant, &version.name, version.version, &caller.label()).await?;
+    tx.record(entry(caller, &shadow, PolicyMode::Shadow)).await?.commit().await?;
+    Ok(shadow)
 }
 
 async fn find(app: &App, tenant: TenantId, name: &str, number: u32) -> Result<PolicyVersion, ApiError> {
@@ -113,15 +145,14 @@ pub(super) fn entry(caller: &Caller, version: &PolicyVersion, mode: PolicyMode) 
     })
 }
 
-/// Waits until every sidecar that is heard of has told that the version is in force, a second at most.
-async fn wait_for_sidecars(app: &App, tenant: TenantId, name: &str) -> Result<Vec<Propagation>, ApiError> {
-    let key = format!("policy/{name}");
+/// Waits until every sidecar that is heard of has told that the item is in force, a second at most.
+async fn wait_for_sidecars(app: &App, tenant: TenantId, key: &str) -> Result<Vec<Propagation>, ApiError> {
     let heard_since = app.store.now().minus(SILENCE_MAX);
     let waits_for = |told: &Propagation| told.lag_us.is_none() && told.last_seen_at.is_some_and(|at| at >= heard_since);
     let mut waited = Duration::ZERO;
     loop {
         let mut tx = app.store.read(tenant).await?;
-        let told = propagation::of_item(&mut tx, tenant, &key).await?;
+        let told = propagation::of_item(&mut tx, tenant, key).await?;
         drop(tx);
         if waited >= WAIT_MAX || !told.iter().any(waits_for) {
             return Ok(told);

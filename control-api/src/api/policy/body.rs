@@ -18,6 +18,8 @@ words! {
     pub(crate) enum UploadMode {
         /// Put in force at once.
         Active = "active",
+        /// Judged beside the active version and recorded, never enforced.
+        Shadow = "shadow",
         /// Only kept.
         Draft = "draft",
     }
@@ -28,6 +30,10 @@ words! {
     pub(crate) enum ActivationMode {
         /// In force.
         Active = "active",
+        /// Judged beside the active version and recorded, never enforced.
+        Shadow = "shadow",
+        /// Only kept: ends the version's shadow.
+        Draft = "draft",
     }
 }
 
@@ -67,7 +73,7 @@ impl RequestBody for NewPolicy {
     }
 }
 
-/// Which version to put in force.
+/// Which version shall be what.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Activation {
@@ -75,8 +81,7 @@ pub(crate) struct Activation {
     pub(super) version: u32,
     #[serde(default = "active")]
     #[schema(default = "active")]
-    #[expect(dead_code, reason = "has one value; refused otherwise")]
-    mode: ActivationMode,
+    pub(super) mode: ActivationMode,
 }
 
 const fn active() -> ActivationMode {

@@ -27,6 +27,7 @@ fn shipped(file: &PlatformFile) -> PolicyView {
     PolicyView {
         name: format!("platform.{}", file.name),
         active_version: None,
+        shadow_version: None,
         revision: file.revision.clone(),
         description: "Ships with the product.".into(),
         rules: file.rule_ids.clone(),

@@ -128,7 +128,7 @@ async fn wrong_uploads_are_refused_and_readers_may_not_write() {
         ("name", json!("a".repeat(65))),
         ("rego", json!("x".repeat(262_145))),
         ("description", json!("x".repeat(1_001))),
-        ("mode", json!("shadow")),
+        ("mode", json!("retired")),
         ("extra", json!(1)),
     ] {
         let mut body = json!({ "name": "fridays", "rego": GOOD });

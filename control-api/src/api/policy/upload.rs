@@ -33,12 +33,21 @@ pub(super) async fn upload(
         }
         UploadMode::Active => {
             refuse_failed(&checked)?;
-            let basis = Basis::prove(&app, tenant, file_of(&draft)).await?;
+            let basis = Basis::prove(&app, tenant, draft.file()).await?;
             let mut tx = app.store.write(tenant).await?;
             basis.still_holds(&mut tx, tenant).await?;
             let added = policy::add(&mut tx, tenant, draft).await?;
             let active = activation::put_in_force(&caller, tx, tenant, &added).await?;
             Ok(Answer::created(active.into()))
+        }
+        UploadMode::Shadow => {
+            refuse_failed(&checked)?;
+            let basis = Basis::prove(&app, tenant, draft.file()).await?;
+            let mut tx = app.store.write(tenant).await?;
+            basis.still_holds(&mut tx, tenant).await?;
+            let added = policy::add(&mut tx, tenant, draft).await?;
+            let shadow = activation::put_beside(&caller, tx, tenant, &added).await?;
+            Ok(Answer::created(shadow.into()))
         }
     }
 }
@@ -63,16 +72,6 @@ fn draft(
         tests_failed: u32::try_from(checked.tests_failed).unwrap_or(u32::MAX),
         created_at: now,
         created_by: caller.label(),
-    }
-}
-
-/// The version as sidecars would hold it.
-pub(super) fn file_of(version: &PolicyVersion) -> PolicyFile {
-    PolicyFile {
-        name: version.name.clone(),
-        version: version.version,
-        revision: version.revision.clone(),
-        rego: version.rego.clone(),
     }
 }
 
@@ -102,7 +101,8 @@ pub(super) fn refuse_failed(checked: &Checked) -> Result<(), ApiError> {
     })
 }
 
-fn refusal(problem: &PolicyProblem) -> ApiError {
+/// The text's fault: file, line, column, message, hint.
+pub(super) fn refusal(problem: &PolicyProblem) -> ApiError {
     ApiError::Unprocessable {
         error: "policy_invalid",
         message: problem.to_string().into(),

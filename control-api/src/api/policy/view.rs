@@ -57,6 +57,8 @@ pub(crate) struct PolicyView {
     pub(super) name: String,
     /// The version in force; `null` if none is, or for the platform's own.
     pub(super) active_version: Option<u32>,
+    /// The version that is judged beside it; `null` if none is.
+    pub(super) shadow_version: Option<u32>,
     pub(super) revision: String,
     pub(super) description: String,
     pub(super) rules: Vec<String>,
@@ -69,9 +71,10 @@ pub(crate) struct PolicyView {
 
 impl From<PolicySummary> for PolicyView {
     fn from(policy: PolicySummary) -> Self {
-        let PolicySummary { current, updated_at, updated_by } = policy;
+        let PolicySummary { current, shadow_version, updated_at, updated_by } = policy;
         Self {
             active_version: (current.mode == PolicyMode::Active).then_some(current.version),
+            shadow_version,
             name: current.name,
             revision: current.revision,
             description: current.description,
@@ -136,7 +139,7 @@ impl From<PolicyVersion> for VersionView {
     }
 }
 
-/// A version that was put in force.
+/// A version that came to be what was asked for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ActivatedView {
     name: String,

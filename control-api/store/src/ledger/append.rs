@@ -138,7 +138,7 @@ async fn settle(
     additions: &mut Additions,
 ) -> Result<(), StoreError> {
     let sql = Sql::new(
-        "SELECT idx, ts, agent_id, tool, decision, cost_micro_usd FROM audit_rows \
+        "SELECT idx, ts, agent_id, tool, decision, cost_micro_usd, rule_ids FROM audit_rows \
          WHERE tenant_id = $1 AND execution_id = $2 AND source_id = $3 AND kind = 'decision' AND outcome = 'pending' \
          ORDER BY idx LIMIT 1",
     );
@@ -146,8 +146,10 @@ async fn settle(
     let Some(row) = db.fetch_optional(sql).await? else { return Ok(()) };
     let decided: u64 = row.get("idx")?;
     let cost_before: MicroUsd = row.get("cost_micro_usd")?;
+    let ts: Timestamp = row.get("ts")?;
+    let rules: Vec<String> = row.json("rule_ids")?;
     let key = Key {
-        hour: hour_of(row.get("ts")?),
+        hour: hour_of(ts),
         agent: row.get::<AgentId>("agent_id")?,
         tool: row.get("tool")?,
         decision: row.word("decision", Decision::parse)?,
@@ -159,7 +161,7 @@ async fn settle(
     let sql = sql.bind(outcome.outcome.as_str()).bind(outcome.cost_micro_usd).bind(index);
     db.execute(sql.bind(tenant).bind(decided)).await?;
     if outcome.outcome != Outcome::Pending {
-        additions.settled(key, outcome.outcome, change);
+        additions.settled(ts, key, outcome.outcome, change, rules.first().map(String::as_str));
     }
     Ok(())
 }

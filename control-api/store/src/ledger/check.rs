@@ -146,7 +146,7 @@ async fn page(db: &mut Conn, tenant: TenantId, from: u64, end: u64) -> Result<Ve
          e.received_at AS e_received_at, a.audit_id, a.source_id, a.kind, a.ts, a.received_at, a.execution_id, \
          a.request_id, a.client_request_id, a.agent_id, a.principal, a.session_id, a.tool, a.action, a.object, \
          a.decision, a.outcome, a.score_bp, a.risk_score, a.findings, a.rule_ids, a.cost_micro_usd, a.count, \
-         a.reason, a.outcome_idx FROM ledger_entries e \
+         a.reason, a.shadow, a.outcome_idx FROM ledger_entries e \
          LEFT JOIN audit_rows a ON a.tenant_id = e.tenant_id AND a.idx = e.idx \
          WHERE e.tenant_id = $1 AND e.idx >= $2 AND e.idx < $3 ORDER BY e.idx",
     );
@@ -371,6 +371,7 @@ impl Projection {
             ("cost_micro_usd", self.cost_micro_usd == stored.cost_micro_usd),
             ("count", self.count == stored.count),
             ("reason", self.reason == stored.reason),
+            ("shadow", self.shadow == stored.shadow),
         ];
         let names: Vec<&str> = pairs.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect();
         Some(format!("the columns {} differ from the bytes", names.join(", ")))

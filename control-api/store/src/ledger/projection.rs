@@ -13,9 +13,9 @@ use crate::sql::{self, Row, Value};
 /// The columns of `audit_rows` that come from the entry, in the order of [`Projection::values`].
 pub(crate) const COLUMNS: &str = "audit_id, source_id, kind, ts, execution_id, request_id, client_request_id, \
      agent_id, principal, session_id, tool, action, object, decision, outcome, score_bp, risk_score, findings, \
-     rule_ids, cost_micro_usd, count, reason";
+     rule_ids, cost_micro_usd, count, reason, shadow";
 /// How many they are.
-pub(crate) const COLUMN_COUNT: usize = 22;
+pub(crate) const COLUMN_COUNT: usize = 23;
 
 /// One row of `audit_rows`, without index and time of receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(crate) struct Projection {
     pub(crate) cost_micro_usd: Option<MicroUsd>,
     pub(crate) count: Option<u64>,
     pub(crate) reason: Option<String>,
+    /// JSON list of the shadow versions (`name@version`) that would have decided otherwise; absent if none.
+    pub(crate) shadow: Option<String>,
 }
 
 impl Projection {
@@ -120,6 +122,7 @@ impl Projection {
             cost_micro_usd: None,
             count: None,
             reason: None,
+            shadow: None,
         }
     }
 
@@ -142,6 +145,11 @@ impl Projection {
         self.cost_micro_usd = Some(d.cost_micro_usd);
         self.count = Some(d.count);
         self.reason = Some(d.reason.clone());
+        let otherwise = d.shadow.iter().filter(|shadow| shadow.decision != d.decision);
+        let otherwise: Vec<String> = otherwise.map(|shadow| format!("{}@{}", shadow.name, shadow.version)).collect();
+        if !otherwise.is_empty() {
+            self.shadow = Some(sql::json(&otherwise)?);
+        }
         Ok(())
     }
 
@@ -170,6 +178,7 @@ impl Projection {
             self.cost_micro_usd.into(),
             self.count.into(),
             self.reason.into(),
+            self.shadow.into(),
         ]
     }
 
@@ -200,6 +209,7 @@ impl Projection {
             cost_micro_usd: row.maybe("cost_micro_usd")?,
             count: row.maybe("count")?,
             reason: row.maybe("reason")?,
+            shadow: row.maybe("shadow")?,
         })
     }
 }

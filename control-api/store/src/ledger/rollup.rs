@@ -1,6 +1,6 @@
-//! Hourly sums, kept in the transaction that adds the rows: aggregates cost by window, not by rows.
+//! Sums by hour and counts by facet, kept in the transaction that adds the rows: aggregates cost by window, not by rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_core::decision::{Decision, Outcome};
 use aegis_core::finding::Severity;
@@ -10,6 +10,7 @@ use aegis_ledger::rows::DecisionRow;
 
 use crate::conn::Conn;
 use crate::error::StoreError;
+use crate::facet::{Facet, NO_RULE, day_of};
 use crate::sql::{PLACEHOLDERS_MAX, Sql, Value};
 
 /// What one sum is over.
@@ -32,9 +33,15 @@ pub(crate) struct Sums {
     pub(crate) outcomes: [i64; 5],
 }
 
-/// Additions to the rollup of one tenant.
+/// What a count of a facet is over: facet, bucket, agent, value.
+type FacetKey = (Facet, i64, AgentId, String);
+
+/// Additions to the rollups of one tenant.
 #[derive(Debug, Default)]
-pub(crate) struct Additions(BTreeMap<Key, Sums>);
+pub(crate) struct Additions {
+    sums: BTreeMap<Key, Sums>,
+    facets: BTreeMap<FacetKey, i64>,
+}
 
 /// The hour an instant lies in.
 pub(crate) const fn hour_of(ts: Timestamp) -> i64 {
@@ -68,18 +75,50 @@ impl Additions {
     /// Counts a decision; a counted refusal counts as often as it stands for.
     pub(crate) fn decision(&mut self, ts: Timestamp, row: &DecisionRow) {
         let key = Key { hour: hour_of(ts), agent: row.agent_id, tool: row.tool.clone(), decision: row.decision };
-        let sums = self.0.entry(key).or_default();
+        let sums = self.sums.entry(key).or_default();
         let count = signed(row.count);
         sums.calls = sums.calls.saturating_add(count);
         sums.risk_sum = sums.risk_sum.saturating_add(count.saturating_mul(i64::from(row.risk_score)));
         add(&mut sums.risk, severity_slot(Severity::of_score(row.risk_score)), count);
         sums.cost_micro_usd = sums.cost_micro_usd.saturating_add(signed(row.cost_micro_usd.as_micros()));
         add(&mut sums.outcomes, outcome_slot(row.outcome), count);
+        self.facets_of(ts, row, count);
     }
 
-    /// A pending decision is settled.
-    pub(crate) fn settled(&mut self, key: Key, outcome: Outcome, cost_change: i64) {
-        let sums = self.0.entry(key).or_default();
+    fn facets_of(&mut self, ts: Timestamp, row: &DecisionRow, count: i64) {
+        let (day, agent) = (day_of(ts), row.agent_id);
+        let findings: BTreeSet<_> = row.findings.iter().map(|finding| finding.id).collect();
+        for finding in findings {
+            self.count((Facet::Finding, day, agent, finding.to_string()), count);
+        }
+        self.count((Facet::Risk, day, agent, row.risk_score.to_string()), count);
+        for shadow in &row.shadow {
+            let value = format!("{}@{} {}>{}", shadow.name, shadow.version, row.decision, shadow.decision);
+            self.count((Facet::Shadow, hour_of(ts), agent, value), count);
+        }
+        let denied = match row.decision {
+            Decision::Kill => true,
+            Decision::Escalate => row.outcome == Outcome::NotExecuted,
+            Decision::Allow | Decision::Monitor | Decision::Throttle | Decision::Refused => false,
+        };
+        if denied {
+            let rule = row.rule_ids.first().map_or(NO_RULE, String::as_str);
+            self.count((Facet::DenyReason, day, agent, rule.to_owned()), count);
+        }
+    }
+
+    fn count(&mut self, key: FacetKey, count: i64) {
+        let calls = self.facets.entry(key).or_default();
+        *calls = calls.saturating_add(count);
+    }
+
+    /// A pending decision is settled. An escalation whose tool was not called after all counts as denied by `rule`.
+    pub(crate) fn settled(&mut self, ts: Timestamp, key: Key, outcome: Outcome, cost_change: i64, rule: Option<&str>) {
+        if (key.decision, outcome) == (Decision::Escalate, Outcome::NotExecuted) {
+            let rule = rule.unwrap_or(NO_RULE).to_owned();
+            self.count((Facet::DenyReason, day_of(ts), key.agent, rule), 1);
+        }
+        let sums = self.sums.entry(key).or_default();
         add(&mut sums.outcomes, outcome_slot(Outcome::Pending), -1);
         add(&mut sums.outcomes, outcome_slot(outcome), 1);
         sums.cost_micro_usd = sums.cost_micro_usd.saturating_add(cost_change);
@@ -88,7 +127,7 @@ impl Additions {
     /// Adds everything to the table.
     pub(crate) async fn store(self, db: &mut Conn, tenant: TenantId) -> Result<(), StoreError> {
         const COLUMNS: usize = 17;
-        let rows: Vec<Vec<Value>> = self.0.into_iter().map(|(key, sums)| values(tenant, key, &sums)).collect();
+        let rows: Vec<Vec<Value>> = self.sums.into_iter().map(|(key, sums)| values(tenant, key, &sums)).collect();
         for chunk in rows.chunks(PLACEHOLDERS_MAX / COLUMNS) {
             let mut sql = Sql::new(
                 "INSERT INTO rollup_hourly (tenant_id, hour, agent_id, tool, decision, calls, risk_sum, risk_low, \
@@ -112,8 +151,25 @@ impl Additions {
             );
             db.execute(sql).await?;
         }
-        Ok(())
+        store_facets(db, tenant, self.facets).await
     }
+}
+
+async fn store_facets(db: &mut Conn, tenant: TenantId, facets: BTreeMap<FacetKey, i64>) -> Result<(), StoreError> {
+    const COLUMNS: usize = 6;
+    let row = |((facet, bucket, agent, value), calls): (FacetKey, i64)| -> Vec<Value> {
+        vec![tenant.into(), facet.as_str().into(), bucket.into(), agent.into(), value.into(), calls.into()]
+    };
+    let rows: Vec<Vec<Value>> = facets.into_iter().map(row).collect();
+    for chunk in rows.chunks(PLACEHOLDERS_MAX / COLUMNS) {
+        let mut sql = Sql::new("INSERT INTO rollup_facets (tenant_id, facet, bucket, agent_id, value, calls) VALUES ");
+        sql.push_rows(chunk.iter().cloned()).push(
+            " ON CONFLICT (tenant_id, facet, bucket, agent_id, value) DO UPDATE \
+             SET calls = rollup_facets.calls + excluded.calls",
+        );
+        db.execute(sql).await?;
+    }
+    Ok(())
 }
 
 fn add(slots: &mut [i64], slot: usize, amount: i64) {

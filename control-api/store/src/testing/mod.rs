@@ -17,6 +17,7 @@ use aegis_ledger::entry::Body;
 use aegis_ledger::rows::Admin;
 use sqlx::{AssertSqlSafe, Connection as _};
 
+pub mod history;
 pub mod sidecar;
 
 use crate::keys::Keys;

@@ -74,14 +74,19 @@ impl TestSidecar {
 
     /// The next entry, unsigned.
     pub fn next(&mut self, body: Body) -> Entry {
+        self.next_at(START, body)
+    }
+
+    /// The next entry, unsigned, written at this time.
+    pub fn next_at(&mut self, ts: Timestamp, body: Body) -> Entry {
         let header = Header {
             tenant_id: self.tenant,
             source: self.source,
             boot: self.boot,
             seq: self.cursor.next_seq,
             prev: self.cursor.prev,
-            ts: START,
-            audit_id: AuditId::generate(START, &SystemEntropy),
+            ts,
+            audit_id: AuditId::generate(ts, &SystemEntropy),
         };
         let entry = Entry { header, body };
         self.cursor = self.cursor.after(entry.encode().expect("an encodable entry").as_bytes());
@@ -151,6 +156,7 @@ pub fn decision_of(agent_id: AgentId, now: Timestamp, decision: Decision, outcom
         signals: BTreeMap::new(),
         stages: Vec::new(),
         policy: None,
+        shadow: Vec::new(),
         contract: None,
         approval: None,
         snapshot_version: 1,

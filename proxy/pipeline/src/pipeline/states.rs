@@ -12,7 +12,7 @@ use aegis_core::tool_call::ToolCall;
 
 use crate::counters::{Counted, Counters, LimitView, Reservation};
 use crate::facts::{RequestFacts, ToolFacts};
-use crate::record::{CallRecord, KnownCaller, PolicyInForce};
+use crate::record::{CallRecord, KnownCaller, PolicyInForce, ShadowVerdict};
 use crate::refusal::{LimitType, Refusal};
 use crate::snapshot::DecisionSnapshot;
 use crate::stages::auth::{Caller, Identified};
@@ -89,6 +89,7 @@ pub struct Judged {
     pub(super) verdict: Verdict,
     pub(super) in_force: InForce,
     pub(super) policy: PolicyInForce,
+    pub(super) shadows: Vec<ShadowVerdict>,
     pub(super) snapshot_version: u64,
 }
 

@@ -24,6 +24,7 @@ pub struct PlatformBundle {
     /// Files outside `aegis.decision`: what a tenant's rules may import.
     pub(crate) library: Vec<(&'static str, &'static str)>,
     files: Vec<PlatformFile>,
+    texts: Vec<(&'static str, &'static str)>,
 }
 
 /// A file of the bundle, as shown to people.
@@ -54,12 +55,17 @@ impl PlatformBundle {
             }
         }
         let shown = files.iter().map(|(file, rego)| describe(file, rego)).collect();
-        Ok(Self { revision: revision_of(files.iter().copied()), rules, library, files: shown })
+        Ok(Self { revision: revision_of(files.iter().copied()), rules, library, files: shown, texts: files.to_vec() })
     }
 
     /// Its files, for people.
     pub fn files(&self) -> &[PlatformFile] {
         &self.files
+    }
+
+    /// The files' paths and texts.
+    pub fn texts(&self) -> &[(&'static str, &'static str)] {
+        &self.texts
     }
 
     /// SHA-256 over names and texts, hex: what rows name.

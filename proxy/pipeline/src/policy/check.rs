@@ -86,25 +86,30 @@ pub(crate) fn run_tests(sources: &[Source<'_>], file: Source<'_>) -> Result<Chec
     let rules = rule_names.len();
     rule_names.sort();
     rule_names.dedup();
-    let mut tests: Vec<&String> = names.iter().filter(|name| is_test(name)).collect();
-    tests.sort();
-    tests.dedup();
-    if tests.len() > TESTS_MAX {
-        return Err(PolicyProblem::of_file(file.file, format!("more than {TESTS_MAX} tests"), "split the file"));
-    }
     let mut checked = Checked { rules, rule_names, tests_passed: 0, tests_failed: 0, failed: Vec::new() };
-    for test in tests {
+    for test in tests_of(file)? {
         engine.set_input(Value::new_object());
         if engine.eval_rule(format!("{package}.{test}")).is_ok_and(|value| value == Value::Bool(true)) {
             checked.tests_passed += 1;
         } else {
             checked.tests_failed += 1;
             if checked.failed.len() < FAILED_TESTS_MAX {
-                checked.failed.push(test.clone());
+                checked.failed.push(test);
             }
         }
     }
     Ok(checked)
+}
+
+/// The `test_*` rules of a file, sorted.
+pub(crate) fn tests_of(file: Source<'_>) -> Result<Vec<String>, PolicyProblem> {
+    let mut tests: Vec<String> = rule_names(file)?.into_iter().filter(|name| is_test(name)).collect();
+    tests.sort();
+    tests.dedup();
+    if tests.len() > TESTS_MAX {
+        return Err(PolicyProblem::of_file(file.file, format!("more than {TESTS_MAX} tests"), "split the file"));
+    }
+    Ok(tests)
 }
 
 fn is_test(name: &str) -> bool {

@@ -58,7 +58,7 @@ impl PolicyProblem {
             Some((place, line, column)) => (place, Some(line), Some(column)),
             None => (file.to_owned(), None, None),
         };
-        Self { file, line, column, message: message.to_owned(), hint: hint_for(message) }
+        Self { file, line, column, message: message.to_owned(), hint: Some(hint_for(message).to_owned()) }
     }
 }
 
@@ -69,7 +69,7 @@ fn read_place(text: &str) -> Option<(String, u32, u32)> {
     Some((parts.next()?.to_owned(), line, column))
 }
 
-fn hint_for(message: &str) -> Option<String> {
+fn hint_for(message: &str) -> &'static str {
     let hints = [
         ("could not find function", "this built-in is not available here"),
         ("Missing builtin function", "this built-in is not available here"),
@@ -77,6 +77,10 @@ fn hint_for(message: &str) -> Option<String> {
         ("unsafe", "bind the variable in a positive expression first"),
         ("`if` keyword", "Rego v1: write `if` before a rule's body"),
         ("recursion", "a rule may not depend on itself"),
+        ("expecting", "a bracket, a keyword or an operand is missing right before this place"),
+        ("unexpected", "a bracket, a keyword or an operand is missing or too much at this place"),
+        ("invalid", "check the spelling and the punctuation at this place against Rego v1"),
     ];
-    hints.iter().find(|(sign, _)| message.contains(sign)).map(|(_, hint)| (*hint).to_owned())
+    let known = hints.iter().find(|(sign, _)| message.contains(sign)).map(|(_, hint)| *hint);
+    known.unwrap_or("the place is where the text stops making sense: the fault is there or right before")
 }

@@ -46,12 +46,7 @@ impl TenantPolicy {
         files: impl Iterator<Item = &'a PolicyFile> + Clone,
         last: Option<&Arc<Self>>,
     ) -> Arc<Self> {
-        let none = files.clone().next().is_none();
-        let wanted = if none {
-            NO_OVERLAY.to_owned()
-        } else {
-            revision_of(files.clone().map(|f| (f.name.as_str(), f.rego.as_str())))
-        };
+        let wanted = overlay_revision(files.clone());
         if let Some(same) = last.filter(|last| last.wanted == wanted) {
             return Arc::clone(same);
         }
@@ -74,6 +69,15 @@ impl TenantPolicy {
             },
         };
         Arc::new(policy)
+    }
+
+    /// Compiles a tenant's files: to try them, away from any sidecar.
+    pub fn compile(platform: &Arc<PlatformBundle>, files: &[PolicyFile]) -> Result<Arc<Self>, PolicyProblem> {
+        let policy = Self::build(platform, files.iter(), None);
+        match &policy.fault {
+            Some(problem) => Err(problem.clone()),
+            None => Ok(policy),
+        }
     }
 
     /// The overlay.
@@ -102,6 +106,15 @@ impl TenantPolicy {
                 Ok(platform.with_overlay(overlay.0.evaluate(input)?))
             }
         }
+    }
+}
+
+/// The revision of an overlay of these files, sorted by name: what rows name.
+pub fn overlay_revision<'a>(files: impl Iterator<Item = &'a PolicyFile> + Clone) -> String {
+    if files.clone().next().is_none() {
+        NO_OVERLAY.to_owned()
+    } else {
+        revision_of(files.map(|f| (f.name.as_str(), f.rego.as_str())))
     }
 }
 

@@ -137,6 +137,24 @@ fn a_harmless_call_raises_no_rule() {
     assert_eq!(policy.in_force().overlay, "none");
 }
 
+/// The bundle's own tests are interpreted; calls are judged by the compiled program.
+#[test]
+fn the_compiled_program_holds_amounts_against_the_cap_as_the_text_says() {
+    let none: [PolicyFile; 0] = [];
+    let policy = TenantPolicy::build(&platform(), none.iter(), None);
+    let wire = |payload: &serde_json::Value| {
+        let mut sample = Sample::new(payload);
+        sample.tool_name = aegis_core::pattern::ToolName::parse("finance.wire").unwrap();
+        !policy.evaluate(&sample.input()).unwrap().denies.is_empty()
+    };
+    for within in [json!({}), json!({ "amount": 5 }), json!({ "amount_usd": "5" }), json!({ "total": 10_000 })] {
+        assert!(!wire(&within), "{within}");
+    }
+    for above in [json!({ "amount": 10_001 }), json!({ "amount_usd": "25000" }), json!({ "amount": "lots" })] {
+        assert!(wire(&above), "{above}");
+    }
+}
+
 #[test]
 fn an_overlay_adds_rules_of_every_kind() {
     let policy = overlay(

@@ -7,7 +7,7 @@ use aegis_core::tool_call::ToolCall;
 use crate::facts::{RequestFacts, ToolFacts};
 use crate::policy::{
     AgentInput, ApprovalInput, BehaviorInput, FindingInput, GrantInput, PolicyFailure, PolicyInput, PolicyVerdict,
-    PrincipalInput, RequestInput, SessionInput, TenantInput, TenantPolicy, TimeInput, ToolInput,
+    PrincipalInput, RequestInput, SessionInput, ShadowPolicy, TenantInput, TenantPolicy, TimeInput, ToolInput,
 };
 use crate::stages::auth::Caller;
 
@@ -27,9 +27,16 @@ pub(crate) struct Question<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// Asks the tenant's policy. No policy at all is a fault, never an allow.
-pub(crate) fn evaluate(policy: Option<&TenantPolicy>, question: Question<'_>) -> PolicyResult {
-    policy.ok_or(PolicyFailure::Broken)?.evaluate(&input(question))
+/// Asks the tenant's policy, and beside it every shadow version. No policy at all is a fault, never an allow.
+pub(crate) fn evaluate<'a>(
+    policy: Option<&TenantPolicy>,
+    shadows: &'a [ShadowPolicy],
+    question: Question<'_>,
+) -> (PolicyResult, Vec<(&'a ShadowPolicy, PolicyResult)>) {
+    let input = input(question);
+    let ruled = policy.ok_or(PolicyFailure::Broken).and_then(|policy| policy.evaluate(&input));
+    let beside = shadows.iter().map(|shadow| (shadow, shadow.policy.evaluate(&input))).collect();
+    (ruled, beside)
 }
 
 fn input(question: Question<'_>) -> PolicyInput<'_> {

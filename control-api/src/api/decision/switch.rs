@@ -1,4 +1,4 @@
-//! Tag `decision`: the kill switch.
+//! The kill switch: who engaged it, why, when, and how far it has come on every sidecar.
 
 use aegis_core::id::TenantId;
 use aegis_core::principal::Subject;
@@ -12,31 +12,14 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::access::Level::{Read, Write};
 use crate::caller::Caller;
 use crate::envelope::Answer;
 use crate::error::{ApiError, Issues};
 use crate::extract::{Body, Path, RequestBody};
-use crate::operation::{Operation, delete, failure, get, post, tagged};
 use crate::state::App;
-use crate::tag::Tag;
 
 /// Characters of a reason at most.
 const REASON_MAX: usize = 500;
-
-/// The operations of this tag.
-pub(crate) fn operations() -> Vec<Operation> {
-    let path = "/decision/kill-switch/{tenant_id}";
-    let no_tenant = failure(404, "not_found", "the tenant is not the caller's");
-    tagged(
-        Tag::Decision,
-        vec![
-            get(path, Read, read, "Read kill-switch state").fails(&[no_tenant]),
-            post(path, Write, set, "Engage or disengage the kill switch").fails(&[no_tenant]),
-            delete(path, Write, lift, "Disengage the kill switch").fails(&[no_tenant]),
-        ],
-    )
-}
 
 words! {
     /// Whether the switch stops calls.
@@ -142,7 +125,7 @@ impl SwitchView {
     }
 }
 
-async fn read(
+pub(super) async fn read(
     State(app): State<App>,
     caller: Caller,
     Path(tenant): Path<TenantId>,
@@ -151,7 +134,7 @@ async fn read(
     Ok(Answer::ok(view(&app, tenant).await?))
 }
 
-async fn set(
+pub(super) async fn set(
     State(app): State<App>,
     caller: Caller,
     Path(tenant): Path<TenantId>,
@@ -165,7 +148,7 @@ async fn set(
     Ok(Answer::ok(view(&app, tenant).await?))
 }
 
-async fn lift(
+pub(super) async fn lift(
     State(app): State<App>,
     caller: Caller,
     Path(tenant): Path<TenantId>,
@@ -218,6 +201,3 @@ fn kill(caller: &Caller, state: &SwitchState) -> entry::Body {
     };
     entry::Body::Kill(Kill { actor: caller.label(), engaged: state.engaged.then(|| state.last.clone()), user_id })
 }
-
-#[cfg(test)]
-mod tests;
