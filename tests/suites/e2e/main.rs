@@ -6,6 +6,7 @@ mod cut_off;
 mod evidence;
 mod first_call;
 mod foreign;
+mod governance;
 mod push;
 mod transport;
 mod upstreams;
