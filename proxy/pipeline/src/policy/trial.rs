@@ -170,6 +170,8 @@ fn with_input<T>(
         tenant_id: tenant.id,
         granted,
         grants: &case.agent.grants,
+        // A case is a call of its own: nobody handed it on.
+        delegation_depth: 0,
         hints: &hints,
     });
     let grants = case.agent.grants.iter().filter(|grant| grant.in_force(now));
