@@ -277,6 +277,8 @@ impl ProxyHttp for Service {
             (ErrorType::ConnectError, _) => (502, "upstream_unreachable", "the control plane cannot be reached"),
             _ => (500, "internal_error", "an internal error"),
         };
+        // The connection ends with this answer, which must say so: a client would send its next request into it.
+        session.set_keepalive(None);
         drop(self.write_error(session, ctx.request_id.as_str(), error).await);
         FailToProxy { error_code: error.0, can_reuse_downstream: false }
     }

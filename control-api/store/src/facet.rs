@@ -101,7 +101,8 @@ pub async fn shadow_counts(
     let mut sql = Sql::new("SELECT value, CAST(SUM(calls) AS BIGINT) AS calls");
     narrow(&mut sql, tenant, Facet::Shadow, window);
     // Not LIKE: a name may have underscores.
-    sql.push(" AND substr(value, 1, ").push_bind(prefix.len() as u64).push(") = ").push_bind(prefix.as_str());
+    sql.push(" AND substr(value, 1, CAST(").push_bind(prefix.len() as u64);
+    sql.push(" AS INTEGER)) = ").push_bind(prefix.as_str());
     sql.push(" GROUP BY value ORDER BY value LIMIT ").push_bind(VALUES_MAX);
     let rows = db.fetch_all(sql).await?;
     rows.iter()

@@ -60,5 +60,6 @@ async fn a_control_plane_that_is_away_is_said_so_and_calls_go_on() {
     let harness = Harness::configured("[control]\nurl = \"http://127.0.0.1:1\"").await;
     let got = harness.get(format!("{}/agents", harness.base)).await;
     assert_eq!((got.status, got.error()), (502, "upstream_unreachable"));
+    assert_eq!(got.header("connection"), "close", "or the next call goes to a connection that ends");
     assert_eq!(harness.call("sample.ok").await.status, 200);
 }

@@ -46,7 +46,7 @@ pub async fn page(
         "SELECT e.idx AS e_idx, e.entry, e.leaf, e.signature, e.received_at AS e_received_at, a.audit_id, a.source_id, \
          a.kind, a.ts, a.execution_id, a.request_id, a.client_request_id, a.agent_id, a.principal, a.session_id, \
          a.tool, a.action, a.object, a.decision, a.outcome, a.score_bp, a.risk_score, a.findings, a.rule_ids, \
-         a.cost_micro_usd, a.count, a.reason, a.outcome_idx FROM ledger_entries e \
+         a.cost_micro_usd, a.count, a.reason, a.shadow, a.outcome_idx FROM ledger_entries e \
          LEFT JOIN audit_rows a ON a.tenant_id = e.tenant_id AND a.idx = e.idx \
          WHERE e.tenant_id = $1 AND e.idx >= $2 AND e.idx < $3 ORDER BY e.idx",
     );
