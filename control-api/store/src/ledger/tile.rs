@@ -37,7 +37,7 @@ pub async fn write(store: &Store, tenant: TenantId, size: u64) -> Result<u64, St
     Ok(written)
 }
 
-/// Forgets all tiles of a tenant; [`write`] makes them anew.
+/// Forgets all tiles of a tenant; [`write()`] makes them anew.
 pub async fn forget(store: &Store, tenant: TenantId) -> Result<(), StoreError> {
     let mut db = store.upkeep().await?;
     db.execute(Sql::new("DELETE FROM ledger_tiles WHERE tenant_id = $1").bind(tenant)).await?;
