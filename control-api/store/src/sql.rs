@@ -178,6 +178,14 @@ impl Sql {
         self
     }
 
+    /// Appends names of columns, comma-separated, each behind `of`: `""`, or a table's alias with its dot.
+    pub(crate) fn push_columns(&mut self, of: &'static str, names: &[&'static str]) -> &mut Self {
+        for (n, name) in names.iter().enumerate() {
+            self.push(if n == 0 { "" } else { ", " }).push(of).push(name);
+        }
+        self
+    }
+
     /// Appends the next placeholder with its value.
     pub(crate) fn push_bind(&mut self, value: impl Into<Value>) -> &mut Self {
         self.values.push(value.into());

@@ -111,9 +111,9 @@ async fn insert(db: &mut Conn, text: &'static str, columns: usize, rows: &[Vec<V
 }
 
 async fn insert_projections(db: &mut Conn, rows: &[Vec<Value>]) -> Result<(), StoreError> {
-    for chunk in rows.chunks(PLACEHOLDERS_MAX / (projection::COLUMN_COUNT + 3)) {
+    for chunk in rows.chunks(PLACEHOLDERS_MAX / (projection::COLUMNS.len() + 3)) {
         let mut sql = Sql::new("INSERT INTO audit_rows (tenant_id, idx, received_at, ");
-        sql.push(projection::COLUMNS).push(") VALUES ").push_rows(chunk.iter().cloned());
+        sql.push_columns("", &projection::COLUMNS).push(") VALUES ").push_rows(chunk.iter().cloned());
         db.execute(sql).await?;
     }
     Ok(())

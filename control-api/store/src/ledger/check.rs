@@ -12,7 +12,7 @@ use aegis_ledger::signing::{EntrySignature, PublicKey};
 use aegis_ledger::verify::{Fault, FaultKind, Verifier};
 
 use super::anchor::{Anchor, anchors};
-use super::projection::Projection;
+use super::projection::{self, Projection};
 use super::{Head, log_key, proof};
 use crate::conn::Conn;
 use crate::error::StoreError;
@@ -141,16 +141,12 @@ async fn begin(db: &mut Conn, store: &Store, tenant: TenantId, from: u64) -> Res
 }
 
 async fn page(db: &mut Conn, tenant: TenantId, from: u64, end: u64) -> Result<Vec<Stored>, StoreError> {
-    let sql = Sql::new(
+    let mut sql = Sql::new(
         "SELECT e.idx AS e_idx, e.source_id AS e_source_id, e.boot_id, e.seq, e.entry, e.leaf, e.chain, e.signature, \
-         e.received_at AS e_received_at, a.audit_id, a.source_id, a.kind, a.ts, a.received_at, a.execution_id, \
-         a.request_id, a.client_request_id, a.agent_id, a.principal, a.session_id, a.tool, a.action, a.object, \
-         a.decision, a.outcome, a.score_bp, a.risk_score, a.findings, a.rule_ids, a.cost_micro_usd, a.count, \
-         a.reason, a.shadow, a.outcome_idx FROM ledger_entries e \
-         LEFT JOIN audit_rows a ON a.tenant_id = e.tenant_id AND a.idx = e.idx \
-         WHERE e.tenant_id = $1 AND e.idx >= $2 AND e.idx < $3 ORDER BY e.idx",
+         e.received_at AS e_received_at, a.received_at, a.outcome_idx, ",
     );
-    let rows = db.fetch_all(sql.bind(tenant).bind(from).bind(end)).await?;
+    projection::push_beside_entries(&mut sql, tenant, from..end);
+    let rows = db.fetch_all(sql).await?;
     rows.iter().map(stored).collect()
 }
 

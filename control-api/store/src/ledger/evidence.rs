@@ -8,7 +8,7 @@ use aegis_ledger::entry::{Body, Entry};
 use aegis_ledger::hash::Hash;
 use serde_json::{Value, json};
 
-use super::projection::Projection;
+use super::projection::{self, Projection};
 use crate::conn::Conn;
 use crate::error::StoreError;
 use crate::sql::{Row, Sql};
@@ -42,16 +42,11 @@ pub async fn page(
     (from, end): (u64, u64),
     size: u64,
 ) -> Result<Vec<Evidence>, StoreError> {
-    let sql = Sql::new(
-        "SELECT e.idx AS e_idx, e.entry, e.leaf, e.signature, e.received_at AS e_received_at, a.audit_id, a.source_id, \
-         a.kind, a.ts, a.execution_id, a.request_id, a.client_request_id, a.agent_id, a.principal, a.session_id, \
-         a.tool, a.action, a.object, a.decision, a.outcome, a.score_bp, a.risk_score, a.findings, a.rule_ids, \
-         a.cost_micro_usd, a.count, a.reason, a.shadow, a.outcome_idx FROM ledger_entries e \
-         LEFT JOIN audit_rows a ON a.tenant_id = e.tenant_id AND a.idx = e.idx \
-         WHERE e.tenant_id = $1 AND e.idx >= $2 AND e.idx < $3 ORDER BY e.idx",
+    let mut sql = Sql::new(
+        "SELECT e.idx AS e_idx, e.entry, e.leaf, e.signature, e.received_at AS e_received_at, a.outcome_idx, ",
     );
-    let end = end.min(from.saturating_add(PAGE_MAX));
-    let rows = db.fetch_all(sql.bind(tenant).bind(from).bind(end)).await?;
+    projection::push_beside_entries(&mut sql, tenant, from..end.min(from.saturating_add(PAGE_MAX)));
+    let rows = db.fetch_all(sql).await?;
     rows.iter().map(|row| evidence(row, size)).collect()
 }
 

@@ -1,21 +1,43 @@
 //! What an entry says, as columns. Verification computes the same again from the bytes and compares.
 
+use std::ops::Range;
+
 use aegis_core::decision::{Decision, Outcome};
-use aegis_core::id::{AgentId, AuditId, ExecutionId, SourceId};
+use aegis_core::id::{AgentId, AuditId, ExecutionId, SourceId, TenantId};
 use aegis_core::money::MicroUsd;
 use aegis_core::time::Timestamp;
 use aegis_ledger::entry::{Body, Entry};
 use aegis_ledger::rows::DecisionRow;
 
 use crate::error::StoreError;
-use crate::sql::{self, Row, Value};
+use crate::sql::{self, Row, Sql, Value};
 
 /// The columns of `audit_rows` that come from the entry, in the order of [`Projection::values`].
-pub(crate) const COLUMNS: &str = "audit_id, source_id, kind, ts, execution_id, request_id, client_request_id, \
-     agent_id, principal, session_id, tool, action, object, decision, outcome, score_bp, risk_score, findings, \
-     rule_ids, cost_micro_usd, count, reason, shadow";
-/// How many they are.
-pub(crate) const COLUMN_COUNT: usize = 23;
+pub(crate) const COLUMNS: [&str; 23] = [
+    "audit_id",
+    "source_id",
+    "kind",
+    "ts",
+    "execution_id",
+    "request_id",
+    "client_request_id",
+    "agent_id",
+    "principal",
+    "session_id",
+    "tool",
+    "action",
+    "object",
+    "decision",
+    "outcome",
+    "score_bp",
+    "risk_score",
+    "findings",
+    "rule_ids",
+    "cost_micro_usd",
+    "count",
+    "reason",
+    "shadow",
+];
 
 /// One row of `audit_rows`, without index and time of receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +176,7 @@ impl Projection {
     }
 
     /// The columns, in the order of [`COLUMNS`].
-    pub(crate) fn values(self) -> [Value; COLUMN_COUNT] {
+    pub(crate) fn values(self) -> [Value; COLUMNS.len()] {
         [
             self.audit_id.into(),
             self.source.into(),
@@ -212,6 +234,17 @@ impl Projection {
             shadow: row.maybe("shadow")?,
         })
     }
+}
+
+/// Appends the projection's columns and the end of a statement over entries `e`, in their order, with the row `a` of each.
+pub(crate) fn push_beside_entries(sql: &mut Sql, tenant: TenantId, indices: Range<u64>) {
+    sql.push_columns("a.", &COLUMNS);
+    sql.push(
+        " FROM ledger_entries e LEFT JOIN audit_rows a ON a.tenant_id = e.tenant_id AND a.idx = e.idx \
+         WHERE e.tenant_id = ",
+    );
+    sql.push_bind(tenant).push(" AND e.idx >= ").push_bind(indices.start);
+    sql.push(" AND e.idx < ").push_bind(indices.end).push(" ORDER BY e.idx");
 }
 
 fn word<T>(text: Option<String>, parse: fn(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
