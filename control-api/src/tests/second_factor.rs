@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use aegis_core::entropy::SystemEntropy;
+use aegis_core::id::TenantId;
 use aegis_core::principal::Role;
+use aegis_core::time::Clock as _;
 use aegis_store::user::User;
 use http::Method;
 use serde_json::{Value, json};
@@ -123,6 +126,22 @@ async fn a_tenant_that_enforces_factors_lets_nobody_in_or_go_on_without() {
     login(&world, &user.email, None).await.is(401, "totp_required");
     let next = code(&world, &again.data()["secret"]);
     post(&world, token, "/auth/totp/disable", &next).await.is(409, "mfa_enforced");
+}
+
+#[tokio::test]
+async fn what_protects_a_tenant_is_kept_when_its_settings_are_written_without_it() {
+    let world = World::new().await;
+    let platform = world.platform_token().await;
+    let id = TenantId::generate(world.store.clock.now(), &SystemEntropy);
+    let path = format!("/auth/tenants/{id}");
+    for body in [
+        json!({ "tenant_id": id, "mfa_enforced": true, "status": "suspended" }),
+        json!({ "tenant_id": id, "tier": "pro" }),
+    ] {
+        world.call(Method::POST, "/auth/tenants", &platform, Some(body)).await.is(200, "");
+        let seen = world.call(Method::GET, &path, &platform, None).await.is(200, "");
+        assert_eq!((&seen.data()["mfa_enforced"], &seen.data()["status"]), (&json!(true), &json!("suspended")));
+    }
 }
 
 #[tokio::test]

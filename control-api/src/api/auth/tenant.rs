@@ -21,7 +21,7 @@ const RATE_MAX: u32 = 1_000_000;
 /// Requests a day or a month at most.
 const CAP_MAX: u64 = 1_000_000_000_000;
 
-/// A tenant's settings; what is left out has its default.
+/// A tenant's settings; what is left out has its default, if nothing else is said.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PutTenant {
@@ -41,12 +41,13 @@ pub(super) struct PutTenant {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000, examples(60))]
     rpm_limit: Option<u32>,
-    /// Whether it is served.
-    #[serde(default = "active")]
-    status: TenantStatus,
-    /// Whether its users need a second factor to sign in and to stay signed in.
+    /// Whether it is served; left out, it stays as it is, and is `active` in a new tenant.
     #[serde(default)]
-    mfa_enforced: bool,
+    status: Option<TenantStatus>,
+    /// Whether its users need a second factor to sign in and to stay signed in; left out, it stays as it is, and is
+    /// false in a new tenant.
+    #[serde(default)]
+    mfa_enforced: Option<bool>,
     /// What a cut-off sidecar does.
     #[serde(default = "block_high_risk")]
     degraded_mode_policy: DegradedModePolicy,
@@ -96,10 +97,6 @@ fn basic() -> Tier {
     Tier::Basic
 }
 
-fn active() -> TenantStatus {
-    TenantStatus::Active
-}
-
 fn block_high_risk() -> DegradedModePolicy {
     DegradedModePolicy::BlockHighRisk
 }
@@ -130,14 +127,15 @@ impl RequestBody for PutTenant {
 }
 
 impl PutTenant {
-    fn record(&self, weights: SignalWeights, redact_pii: bool) -> TenantRecord {
+    /// What others set, and what protects the tenant, is kept unless it is told.
+    fn record(&self, known: Option<&TenantRecord>) -> TenantRecord {
         let defaults = Limits::default();
         TenantRecord {
             id: self.tenant_id,
             org_id: self.org_id.unwrap_or(OrgId::from_uuid(self.tenant_id.as_uuid())),
             name: self.name.trim().to_owned(),
             tier: self.tier,
-            status: self.status,
+            status: self.status.or(known.map(|old| old.status)).unwrap_or(TenantStatus::Active),
             limits: Limits {
                 requests_per_second: self.requests_per_second.unwrap_or(defaults.requests_per_second),
                 burst: self.burst.unwrap_or(defaults.burst),
@@ -146,10 +144,10 @@ impl PutTenant {
                 daily_cost_cap_micro_usd: self.daily_inference_cost_cap_usd.as_ref().and_then(Dollars::amount),
             },
             degraded_mode_policy: self.degraded_mode_policy,
-            weights,
+            weights: known.map_or_else(SignalWeights::default, |old| old.weights),
             rpm_limit: self.rpm_limit,
-            redact_pii,
-            mfa_enforced: self.mfa_enforced,
+            redact_pii: known.is_some_and(|old| old.redact_pii),
+            mfa_enforced: self.mfa_enforced.unwrap_or(known.is_some_and(|old| old.mfa_enforced)),
         }
     }
 }
@@ -244,10 +242,7 @@ pub(super) async fn put(
     Body(body): Body<PutTenant>,
 ) -> Result<Answer<TenantPut>, ApiError> {
     let known = app.directory.record(body.tenant_id);
-    let record = match &known {
-        Some(old) => body.record(old.weights, old.redact_pii),
-        None => body.record(SignalWeights::default(), false),
-    };
+    let record = body.record(known.as_deref());
     let tx = if known.is_some() {
         let mut tx = app.store.write(record.id).await?;
         tenant::update(&mut tx, &record).await?;
